@@ -1,0 +1,152 @@
+# homeward: one file, no recursion.  `make help` lists the targets.
+#
+# Each folder becomes a library, build/VARIANT/lib<folder>.a, and a unit test
+# links only the libraries its folder may depend on; so a wrong dependency fails
+# twice, in `make lint` and at the linker.  A new .c file needs no edit here.
+# Variants (release, debug, asan, tsan, clang) live side by side under build/.
+
+VARIANT  ?= release
+FOLDERS  := base policy router handlers federation locator cli
+OUT      := build/$(VARIANT)
+
+CC       := gcc
+WARNINGS := -std=c11 -D_GNU_SOURCE -Wall -Wextra -Wshadow -Wmissing-prototypes -Wstrict-prototypes \
+	-Wcast-qual -Wvla -Wpointer-arith -Wwrite-strings -Werror
+HARDEN   := -fstack-protector-strong -fPIE
+PACKAGES := libmicrohttpd jansson libpq libcurl openssl libuv gnutls libxxhash smartcols
+REVISION := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
+VERSION  := 0.1.0
+
+FLAGS_release := -O2 -g -D_FORTIFY_SOURCE=2
+FLAGS_debug   := -O0 -g3
+FLAGS_asan    := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+FLAGS_tsan    := -O1 -g -fsanitize=thread -fno-omit-frame-pointer
+FLAGS_clang   := -O1 -g
+FLAGS_fuzz    := -O1 -g -fsanitize=address,undefined,fuzzer-no-link -fno-sanitize-recover=all
+ifneq ($(filter clang fuzz tsan,$(VARIANT)),)
+CC := clang
+endif
+
+CFLAGS  = $(WARNINGS) $(HARDEN) $(FLAGS_$(VARIANT)) -I. -I$(OUT)/generated \
+	-DHOMEWARD_VERSION='"$(VERSION)"' $(shell pkg-config --cflags $(PACKAGES) 2>/dev/null)
+LDFLAGS = $(FLAGS_$(VARIANT)) -pie -Wl,-z,relro,-z,now
+LDLIBS  = $(shell pkg-config --libs $(PACKAGES) 2>/dev/null) -lpthread
+
+# Which libraries a folder may lean on, in link order: the table of docs/ARCHITECTURE.md.
+USES_base       := base
+USES_policy     := policy base
+USES_router     := router policy base
+USES_handlers   := handlers policy base
+USES_federation := federation policy base
+USES_locator    := locator handlers router policy base
+USES_cli        := cli router federation policy base
+USES_main       := cli locator handlers router federation policy base
+
+sources = $(wildcard $(1)/*.c)
+objects = $(patsubst %.c,$(OUT)/%.o,$(1))
+
+.PHONY: all deps demo test check unit scenarios asan tsan fuzz bench bench-quick lint format install clean help
+.DEFAULT_GOAL := all
+
+all: deps $(OUT)/homeward ## build the program: build/release/homeward (VARIANT=debug|asan|tsan|clang for others)
+
+# ---- the program ----
+
+$(OUT)/homeward: $(OUT)/main.o $(foreach folder,$(USES_main),$(OUT)/lib$(folder).a)
+	$(CC) $(LDFLAGS) -o $@ $< $(foreach folder,$(USES_main),$(OUT)/lib$(folder).a) $(LDLIBS)
+
+define folder_library
+OBJECTS_$(1) := $$(call objects,$$(call sources,$(1)))
+ifeq ($(1),base)
+OBJECTS_$(1) += $(OUT)/generated/migrations.o
+endif
+ifeq ($(1),locator)
+OBJECTS_$(1) += $(OUT)/generated/openapi.o
+endif
+$(OUT)/lib$(1).a: $$(OBJECTS_$(1))
+	@rm -f $$@
+	ar rcs $$@ $$(OBJECTS_$(1))
+endef
+$(foreach folder,$(FOLDERS),$(eval $(call folder_library,$(folder))))
+
+$(OUT)/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+$(OUT)/generated/%.o: $(OUT)/generated/%.c
+	$(CC) $(CFLAGS) -c -o $@ $<
+
+# Files carried inside the program.
+$(OUT)/generated/migrations.c: base/embed.sh $(wildcard base/migrations/*.sql)
+	@mkdir -p $(@D)
+	sh base/embed.sh migrations $(sort $(wildcard base/migrations/*.sql)) > $@
+
+$(OUT)/generated/openapi.json: docs/openapi.yaml
+	@mkdir -p $(@D)
+	/usr/bin/python3 -c 'import json,sys,yaml; json.dump(yaml.safe_load(open(sys.argv[1])), sys.stdout, default=str)' $< > $@
+
+$(OUT)/generated/openapi.c: base/embed.sh $(OUT)/generated/openapi.json
+	sh base/embed.sh openapi $(OUT)/generated/openapi.json > $@
+
+# ---- unit tests: tests/unit/<folder>/test_*.c, one program each ----
+
+UNIT_TESTS := $(foreach folder,$(FOLDERS),$(patsubst %.c,$(OUT)/%,$(wildcard tests/unit/$(folder)/test_*.c)))
+SUPPORT    := $(call objects,$(wildcard tests/unit/support/*.c))
+
+define unit_test_rule
+$(OUT)/tests/unit/$(1)/test_%: $(OUT)/tests/unit/$(1)/test_%.o $(SUPPORT) $(foreach used,$(USES_$(1)),$(OUT)/lib$(used).a)
+	$$(CC) $$(LDFLAGS) -o $$@ $$< $(SUPPORT) $(foreach used,$(USES_$(1)),$(OUT)/lib$(used).a) $$(LDLIBS) -lcmocka
+endef
+$(foreach folder,$(FOLDERS),$(eval $(call unit_test_rule,$(folder))))
+.SECONDARY:
+
+unit: deps $(UNIT_TESTS)
+	@sh tests/run_unit.sh $(UNIT_TESTS)
+
+# ---- what people run ----
+
+deps: ## install the Debian packages that are missing
+	@sh tests/deps.sh
+
+check: unit lint ## unit tests and lint
+
+scenarios: deps $(OUT)/homeward ## whole regions with real PostgreSQL and real certificates
+	HOMEWARD=$(abspath $(OUT)/homeward) /usr/bin/python3 -m pytest -q tests/scenarios $(PYTEST)
+
+test: ## everything, as CI runs it
+	@sh tests/run_all.sh
+
+demo: deps $(OUT)/homeward ## three regions and a roaming driver's story (DATA=folder adds real sites and sessions)
+	@HOMEWARD=$(abspath $(OUT)/homeward) bash tests/demo.sh
+
+asan: ## unit tests and a scenario subset under AddressSanitizer and UBSan
+	@sh tests/run_sanitized.sh asan
+
+tsan: ## the same under ThreadSanitizer
+	@sh tests/run_sanitized.sh tsan
+
+fuzz: ## a minute of libFuzzer for each parser
+	@sh tests/fuzz/run.sh
+
+bench: bench-quick ## every benchmark
+
+bench-quick: deps $(OUT)/homeward ## against nginx in the same run, under a minute
+	@HOMEWARD=$(abspath $(OUT)/homeward) /usr/bin/python3 tests/bench/quick.py
+
+lint: deps ## layers, format, banned calls, file and function length, cppcheck, shellcheck, gcc and clang
+	@sh tests/lint/run.sh
+
+format: ## clang-format in place
+	clang-format -i main.c $(foreach folder,$(FOLDERS),$(wildcard $(folder)/*.[ch])) $(wildcard tests/unit/*/*.[ch] tests/fuzz/*.c)
+
+PREFIX ?= /usr/local
+install: $(OUT)/homeward ## into PREFIX (/usr/local)
+	install -D -m 0755 $(OUT)/homeward $(DESTDIR)$(PREFIX)/bin/homeward
+
+clean: ## remove build/
+	rm -rf build
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+-include $(shell find $(OUT) -name '*.d' 2>/dev/null)

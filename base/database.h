@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * PostgreSQL through libpq, two faces.
+ *
+ * struct database: one connection in pipeline mode, owned by one loop.  Each
+ * query is its own transaction (a sync follows it) and fails alone.  It
+ * reconnects by itself with jittered backoff (100 ms … 2 s); queries made while
+ * it is away, or in flight when it goes, end with STATUS_UNREACHABLE, and one
+ * past its deadline with STATUS_DEADLINE (and the connection, stuck behind it,
+ * is replaced).  Bounded: more than queue_max waiting queries are refused with
+ * STATUS_OVERLOADED through the completion.
+ *
+ * struct database_session: blocking, for commands and migrations, with a
+ * deadline on every call.
+ */
+#ifndef BASE_DATABASE_H
+#define BASE_DATABASE_H
+
+#include <libpq-fe.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/loop.h"
+#include "base/status.h"
+#include "base/strbuf.h"
+
+struct database;
+struct database_session;
+
+struct database_settings {
+	const char *dsn;              /* libpq connection string, with any password already in it; copied */
+	const char *application_name; /* copied */
+	int queue_max;                /* 0: 10,000 */
+	int64_t query_timeout_ms;     /* for queries without a deadline of their own; 0: 5,000 */
+};
+
+struct database_parameter {
+	const char *text; /* NULL is SQL NULL; borrowed until database_query returns */
+};
+
+/* result is borrowed, NULL unless STATUS_OK.  On an SQL error: STATUS_INTERNAL (logged with SQLSTATE), or
+ * STATUS_CONFLICT for SQLSTATE class 23. */
+typedef void database_done(void *arg, enum status status, const PGresult *result);
+
+MUST_CHECK enum status database_create(
+	struct loop *loop, const struct database_settings *settings, struct database **database_out);
+/* On the loop's thread or after it stopped; pending queries end with STATUS_DRAINING. */
+void database_destroy(struct database *database);
+bool database_is_up(const struct database *database); /* any thread */
+
+/*
+ * statement is a static string of one SQL command with $n parameters; it is prepared
+ * once per connection (keyed by the pointer).  deadline_ms is absolute; 0 for the default.
+ */
+void database_query(struct database *database, const char *statement, const struct database_parameter *parameters,
+	int count, int64_t deadline_ms, database_done *done, void *arg);
+
+/* Calls notified(arg, channel) on each NOTIFY, and once after every (re)connect, since some may have been missed. */
+MUST_CHECK enum status database_listen(
+	struct database *database, const char *channel, void (*notified)(void *arg, const char *channel), void *arg);
+
+/* Appends a PostgreSQL array literal element; start with "{" and end with "}". */
+void database_array_add(struct strbuf *array, const char *text, size_t length, bool is_first);
+
+MUST_CHECK enum status database_session_open(
+	const char *dsn, int64_t timeout_ms, struct database_session **session_out, struct strbuf *why);
+void database_session_close(struct database_session *session);
+/* *result_out may be asked for (PQclear) or NULL.  The server's message goes to `why`. */
+MUST_CHECK enum status database_session_query(struct database_session *session, const char *sql,
+	const char *const *parameters, int count, int64_t timeout_ms, PGresult **result_out, struct strbuf *why);
+/* Several commands in one string, no parameters. */
+MUST_CHECK enum status database_session_script(
+	struct database_session *session, const char *sql, int64_t timeout_ms, struct strbuf *why);
+MUST_CHECK enum status database_session_copy_begin(
+	struct database_session *session, const char *copy_sql, struct strbuf *why);
+MUST_CHECK enum status database_session_copy_data(
+	struct database_session *session, const char *bytes, size_t size, struct strbuf *why);
+MUST_CHECK enum status database_session_copy_end(
+	struct database_session *session, int64_t timeout_ms, struct strbuf *why);
+
+#endif

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The peer protocol's bodies, both directions, in one file so that they are
+ * tested as a round trip.  POST /peer/v1/resolve carries
+ *
+ *   {"lookups":[{"exchange":"…","type":"token","id":"…","purpose":"…","caller":"…",
+ *                "timeout_ms":2300,"station":"…","station_type":"station","tap":"…Z","traceparent":"…"}]}
+ * and is answered by
+ *   {"policy":"42:9f…","answers":[{"exchange":"…","status":"found","type":"token","id":"…",
+ *                "version":7,"ttl_s":900,"record":{…}},
+ *                {"exchange":"…","status":"not_available","ttl_s":30},
+ *                {"exchange":"…","status":"error","code":"overloaded"}]}
+ *
+ * Unknown members are ignored, so that either side may be newer.
+ */
+#ifndef BASE_PEER_WIRE_H
+#define BASE_PEER_WIRE_H
+
+#include "base/lookup.h"
+#include "base/strbuf.h"
+
+#define PEER_BATCH_MAX 1000
+
+/* timeout_ms of each is its deadline less now_ms, at least 1. */
+void peer_wire_write_questions(
+	const struct lookup_question *const *questions, size_t count, int64_t now_ms, struct strbuf *body);
+/* *questions_out is one heap array, free().  Deadlines are now_ms plus the smaller of timeout_ms and timeout_ms_max.
+ * Ids are only checked for length and characters here; canonical form is the types' business. */
+MUST_CHECK enum status peer_wire_read_questions(const char *body, size_t size, int64_t now_ms, int64_t timeout_ms_max,
+	struct lookup_question **questions_out, size_t *count_out, struct strbuf *why);
+
+/* answers[i] belongs to questions[i]. */
+void peer_wire_write_answers(const struct lookup_question *questions, const struct lookup_answer *answers, size_t count,
+	const char *policy_version, struct strbuf *body);
+/*
+ * Matches answers to questions by exchange id and checks that each found one is for the object asked
+ * (a confused or hostile peer must not plant others).  answers_out has `count` elements, filled; a
+ * question without an answer gets STATUS_BAD_PEER.  STATUS_BAD_PEER when the body is no answer at all.
+ */
+MUST_CHECK enum status peer_wire_read_answers(const char *body, size_t size,
+	const struct lookup_question *const *questions, size_t count, struct lookup_answer *answers_out,
+	struct strbuf *why);
+
+#endif

@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Settings: a JSON file with comments and trailing commas, read through one table
+ * (base/settings_table.c) that also drives `config show`, the manual and
+ * docs/CONFIGURATION.md.  All errors are reported at once, each with file, line,
+ * column, JSON pointer, what is allowed and, for an unknown key, the nearest one.
+ * Relative paths are taken from the settings file's folder.  Immutable once read.
+ */
+#ifndef BASE_SETTINGS_H
+#define BASE_SETTINGS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/log.h"
+#include "base/object_id.h"
+#include "base/status.h"
+#include "base/strbuf.h"
+
+enum handler_kind { HANDLER_STORE, HANDLER_SQL, HANDLER_HTTP };
+
+struct settings_type { /* one entry of "types" */
+	char name[OBJECT_TYPE_SIZE];
+	enum id_format id_format;  /* default opaque */
+	enum handler_kind handler; /* default store */
+	char *query;               /* sql: SELECT id, version, record … WHERE id = ANY($1) */
+	char *url;                 /* http: "http://host/path/{id}" */
+};
+
+struct settings_peer { /* one entry of "peers" */
+	char region[REGION_SIZE];
+	char **urls; /* https://host:port, at least one */
+	size_t url_count;
+};
+
+struct settings_listener {
+	char *listen;    /* "address:port"; "" for none */
+	char *unix_path; /* "" for none */
+	int64_t threads;
+	int64_t connections_max;
+	int64_t connections_per_ip_max;
+	int64_t body_bytes_max;
+	int64_t request_deadline_ms;
+	int64_t idle_timeout_ms;
+};
+
+struct settings {
+	char *path; /* the file read */
+	char *region;
+	char *trust_domain;
+	char *state_dir; /* last good route table, callers, access key */
+	int64_t engines; /* 0: one a core */
+	int64_t drain_timeout_ms;
+	struct settings_listener api, peer, admin;
+	int64_t peer_connections_max; /* per peer identity, inbound */
+	struct {
+		char *certificate, *key, *ca, *crl;
+	} tls;
+	struct {
+		char *dsn, *password_file;
+		bool migrate;
+		int64_t timeout_ms, queue_max;
+	} database;
+	struct {
+		char *file;
+	} policy;
+	struct {
+		char *key_file;
+		int64_t batch_max;
+	} access_log;
+	struct {
+		int64_t bytes_max, negative_bytes_max, negative_ttl_s, ttl_max_s;
+	} cache;
+	struct {
+		int64_t timeout_ms, timeout_ms_max, in_flight_max;
+	} lookup;
+	struct {
+		int64_t batch_max, connections_max, linger_ms, retry_percent, suspect_after, down_after,
+			probe_interval_ms, up_after;
+	} delegate;
+	struct {
+		int64_t ttl_s;
+	} grant;
+	struct {
+		enum log_level level;
+		enum log_format format;
+	} log;
+	struct settings_type *types;
+	size_t type_count;
+	struct settings_peer *peers;
+	size_t peer_count;
+};
+
+/* On failure *settings_out is NULL and `errors` has one line an error. */
+MUST_CHECK enum status settings_read(const char *path, struct settings **settings_out, struct strbuf *errors);
+/* As settings_read, from memory; `name` is shown as the file. */
+MUST_CHECK enum status settings_parse(
+	const char *name, const char *text, size_t size, struct settings **settings_out, struct strbuf *errors);
+void settings_destroy(struct settings *settings);
+
+/* NULL when there is none of that name. */
+const struct settings_type *settings_type(const struct settings *settings, const char *name);
+const struct settings_peer *settings_peer(const struct settings *settings, const char *region);
+/* The DSN with the password file's content added; STATUS_* and `why` when that file cannot be read. */
+MUST_CHECK enum status settings_dsn(const struct settings *settings, struct strbuf *dsn, struct strbuf *why);
+
+/* One row a key: name, value, default, where it was set, reloadable. */
+struct settings_row {
+	const char *key, *value, *default_value, *source, *unit, *help;
+	bool reloadable;
+};
+void settings_each(const struct settings *settings, void (*each)(void *arg, const struct settings_row *row), void *arg);
+/* Keys whose values differ, by whether a reload can apply them; comma separated. */
+void settings_compare(const struct settings *before, const struct settings *after, struct strbuf *applied,
+	struct strbuf *restart_needed);
+/* The reference in Markdown (docs/CONFIGURATION.md). */
+void settings_write_reference(struct strbuf *text);
+
+#endif

@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Growing strings: capacity doubles, failure sticks.  Not shared between threads.
+ *
+ * Invariant: data[length] == '\0', and capacity == 0 exactly when data is the
+ * shared empty string, which is never written to.
+ */
+#include "base/strbuf.h"
+
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+char strbuf_empty[1] = "";
+
+void strbuf_init(struct strbuf *text)
+{
+	*text = (struct strbuf)STRBUF_INIT;
+}
+
+void strbuf_release(struct strbuf *text)
+{
+	if (text->capacity > 0)
+		free(text->data);
+	strbuf_init(text);
+}
+
+void strbuf_reset(struct strbuf *text)
+{
+	text->length = 0;
+	text->failed = false;
+	if (text->capacity > 0)
+		text->data[0] = '\0';
+}
+
+bool strbuf_ok(const struct strbuf *text)
+{
+	return !text->failed;
+}
+
+char *strbuf_take(struct strbuf *text, size_t *length_out)
+{
+	char *taken = NULL;
+
+	if (length_out != NULL)
+		*length_out = 0;
+	if (!text->failed && (text->capacity > 0 || strbuf_reserve(text, 0))) {
+		taken = text->data;
+		if (length_out != NULL)
+			*length_out = text->length;
+		strbuf_init(text);
+	}
+	strbuf_release(text);
+	return taken;
+}
+
+bool strbuf_reserve(struct strbuf *text, size_t extra)
+{
+	size_t wanted, capacity;
+	char *grown;
+
+	if (text->failed)
+		return false;
+	if (extra > SIZE_MAX / 4 || (text->max > 0 && text->length + extra > text->max)) {
+		text->failed = true;
+		return false;
+	}
+	wanted = text->length + extra + 1;
+	if (wanted <= text->capacity)
+		return true;
+	capacity = text->capacity > 0 ? text->capacity : 64;
+	while (capacity < wanted)
+		capacity *= 2;
+	grown = realloc(text->capacity > 0 ? text->data : NULL, capacity);
+	if (grown == NULL) {
+		text->failed = true;
+		return false;
+	}
+	grown[text->length] = '\0';
+	text->data = grown;
+	text->capacity = capacity;
+	return true;
+}
+
+void strbuf_add(struct strbuf *text, const void *bytes, size_t size)
+{
+	if (size == 0 || !strbuf_reserve(text, size))
+		return;
+	memcpy(text->data + text->length, bytes, size);
+	text->length += size;
+	text->data[text->length] = '\0';
+}
+
+void strbuf_adds(struct strbuf *text, const char *string)
+{
+	strbuf_add(text, string, strlen(string));
+}
+
+void strbuf_addc(struct strbuf *text, char c)
+{
+	strbuf_add(text, &c, 1);
+}
+
+void strbuf_vaddf(struct strbuf *text, const char *format, va_list args)
+{
+	va_list again;
+	int size;
+
+	va_copy(again, args);
+	size = vsnprintf(NULL, 0, format, again);
+	va_end(again);
+	if (size < 0 || !strbuf_reserve(text, (size_t)size)) {
+		text->failed = true;
+		return;
+	}
+	vsnprintf(text->data + text->length, (size_t)size + 1, format, args);
+	text->length += (size_t)size;
+}
+
+void strbuf_addf(struct strbuf *text, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	strbuf_vaddf(text, format, args);
+	va_end(args);
+}
+
+/* The length of the valid UTF-8 sequence at `at`, or 0 (RFC 3629: no surrogates, no overlong forms). */
+static size_t utf8_sequence(const unsigned char *at, size_t left)
+{
+	size_t size = at[0] < 0x80 ? 1 : at[0] < 0xC2 ? 0 : at[0] < 0xE0 ? 2 : at[0] < 0xF0 ? 3 : at[0] < 0xF5 ? 4 : 0;
+
+	if (size == 0 || size > left)
+		return 0;
+	for (size_t i = 1; i < size; i++)
+		if ((at[i] & 0xC0) != 0x80)
+			return 0;
+	if ((at[0] == 0xE0 && at[1] < 0xA0) || (at[0] == 0xED && at[1] > 0x9F) || (at[0] == 0xF0 && at[1] < 0x90) ||
+		(at[0] == 0xF4 && at[1] > 0x8F))
+		return 0;
+	return size;
+}
+
+static void add_json_escape(struct strbuf *text, unsigned char c)
+{
+	switch (c) {
+	case '"':
+		strbuf_add(text, "\\\"", 2);
+		break;
+	case '\\':
+		strbuf_add(text, "\\\\", 2);
+		break;
+	case '\n':
+		strbuf_add(text, "\\n", 2);
+		break;
+	case '\t':
+		strbuf_add(text, "\\t", 2);
+		break;
+	case '\r':
+		strbuf_add(text, "\\r", 2);
+		break;
+	default:
+		strbuf_addf(text, "\\u%04x", c);
+	}
+}
+
+void strbuf_add_json(struct strbuf *text, const char *string, size_t size)
+{
+	const unsigned char *bytes = (const unsigned char *)string;
+	size_t start = 0, i = 0;
+
+	strbuf_addc(text, '"');
+	while (i < size) {
+		size_t sequence = utf8_sequence(bytes + i, size - i);
+		if (sequence > 0 && bytes[i] >= 0x20 && bytes[i] != '"' && bytes[i] != '\\') {
+			i += sequence;
+			continue;
+		}
+		strbuf_add(text, string + start, i - start);
+		if (sequence > 0)
+			add_json_escape(text, bytes[i]);
+		else
+			strbuf_adds(text, "\\ufffd");
+		start = ++i;
+	}
+	strbuf_add(text, string + start, size - start);
+	strbuf_addc(text, '"');
+}
+
+void strbuf_add_hex(struct strbuf *text, const void *bytes, size_t size)
+{
+	static const char digits[] = "0123456789abcdef";
+	const unsigned char *from = bytes;
+
+	if (!strbuf_reserve(text, size * 2))
+		return;
+	for (size_t i = 0; i < size; i++) {
+		text->data[text->length++] = digits[from[i] >> 4];
+		text->data[text->length++] = digits[from[i] & 15];
+	}
+	text->data[text->length] = '\0';
+}
+
+void strbuf_add_percent(struct strbuf *text, const char *string, size_t size)
+{
+	static const char unreserved[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~";
+
+	for (size_t i = 0; i < size; i++) {
+		if (string[i] != '\0' && strchr(unreserved, string[i]) != NULL)
+			strbuf_addc(text, string[i]);
+		else
+			strbuf_addf(text, "%%%02X", (unsigned char)string[i]);
+	}
+}

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * handlers: front door.  What this region answers about its own objects: the
+ * handlers that build a record (store, sql, http), and the peer listener's
+ * endpoints, which serve other regions through the gate.
+ */
+#ifndef HANDLERS_HANDLERS_H
+#define HANDLERS_HANDLERS_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/clock.h"
+#include "base/database.h"
+#include "base/http_client.h"
+#include "base/http_server.h"
+#include "base/lookup.h"
+#include "base/loop.h"
+#include "base/settings.h"
+#include "base/status.h"
+#include "policy/policy.h"
+
+/* ---- object handlers, one set per engine ---- */
+
+struct handlers;
+
+/* The settings are borrowed and must outlive it. */
+MUST_CHECK enum status handlers_create(struct loop *loop, struct database *database, struct http_client *client,
+	const struct settings *settings, struct handlers **handlers_out);
+void handlers_destroy(struct handlers *handlers);
+
+/* STATUS_OK: content is borrowed (incref to keep).  STATUS_NOT_AVAILABLE: no such object here. */
+typedef void handlers_fetch_done(void *arg, enum status status, uint64_t version, json_t *content);
+/* Fetches of the same round for the same handler go out as one array query.  The id is copied. */
+void handlers_fetch(struct handlers *handlers, const struct object_id *object, int64_t deadline_ms,
+	handlers_fetch_done *done, void *arg);
+
+enum write_condition { WRITE_IF_ABSENT, WRITE_IF_VERSION, WRITE_ALWAYS };
+typedef void handlers_write_done(void *arg, enum status status, uint64_t version, bool was_created);
+/* Types of handler `store` only, else STATUS_FORBIDDEN.  STATUS_PRECONDITION_FAILED: another version is there.
+ * content NULL deletes. */
+void handlers_write(struct handlers *handlers, const struct object_id *object, const json_t *content,
+	enum write_condition condition, uint64_t version, int64_t deadline_ms, handlers_write_done *done, void *arg);
+
+/* ---- serving peers ---- */
+
+/* One per engine, fitted in main.c. */
+struct serve_engine {
+	struct loop *loop;
+	struct handlers *handlers;
+	struct access_log *log;
+};
+
+/* Upward seam: where this region's router places a station, which handlers may not ask router itself.
+ * Any thread; region_out "" when unknown. */
+struct place_station {
+	void (*place)(void *arg, const struct object_id *station, char region_out[REGION_SIZE]);
+	void *arg;
+};
+
+struct peer_service;
+
+struct peer_service_settings {
+	const struct serve_engine *engines; /* copied */
+	size_t engine_count;
+	struct gate *gate;
+	struct place_station place_station;
+	const struct clock_source *clock;
+	const struct settings *settings; /* types, region, timeouts; must outlive it */
+};
+
+MUST_CHECK enum status peer_service_create(
+	const struct peer_service_settings *settings, struct peer_service **service_out);
+void peer_service_destroy(struct peer_service *service);
+/* The routes to give the peer listener, with the service as their argument. */
+const struct http_route *peer_service_routes(size_t *count_out);
+
+/* One lookup served to `requester` on the engine's loop; pure but for what the engine does, so tests call it directly. */
+typedef void serve_done(void *arg, struct lookup_answer *answer);
+void serve_lookup(struct peer_service *service, const struct serve_engine *engine, const char *requester,
+	const struct lookup_question *question, serve_done *done, void *arg);
+
+#endif

@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * policy: front door.  The gate decides whether anything may cross a border, and
+ * the access log makes each crossing a durable entry before it happens.
+ *
+ * The two meet in one function, policy_release_request(): it decides, writes the
+ * entry, and only when that entry is committed hands out a struct policy_release.
+ * Nothing else can make one, and nothing may be sent to another region without
+ * one (router and handlers ask for it by type).
+ *
+ * Three operations: `local` (this region reads its own object: no crossing, no
+ * entry, but the purpose still limits the fields), `ask` (an id is about to leave
+ * for its home), `serve` (fields are about to leave for the requester).
+ */
+#ifndef POLICY_POLICY_H
+#define POLICY_POLICY_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/clock.h"
+#include "base/database.h"
+#include "base/lookup.h"
+#include "base/loop.h"
+#include "base/status.h"
+#include "base/strbuf.h"
+
+/* ---- the policy: an immutable snapshot, counted references ---- */
+
+struct policy;
+
+/* Reads, checks the closed schema, runs the embedded tests and invariants; any failure refuses the file.
+ * `why` lists every problem, one a line, with the JSON pointer. */
+MUST_CHECK enum status policy_parse(
+	const char *name, const char *text, size_t size, struct policy **policy_out, struct strbuf *why);
+MUST_CHECK enum status policy_read(const char *path, struct policy **policy_out, struct strbuf *why);
+struct policy *policy_acquire(struct policy *policy);
+void policy_release_reference(struct policy *policy);
+const char *policy_version(const struct policy *policy); /* "42:9f86d081884c7d65" */
+const char *policy_home(const struct policy *policy);    /* the region it speaks for */
+int policy_test_count(const struct policy *policy);
+
+/* ---- the gate: the current policy, swapped whole; any thread ---- */
+
+struct gate;
+
+/* The policy may be NULL: then everything is denied.  Takes the reference. */
+struct gate *gate_create(struct policy *policy, const struct clock_source *clock);
+void gate_destroy(struct gate *gate);
+void gate_swap(struct gate *gate, struct policy *policy);
+struct policy *gate_acquire(struct gate *gate);    /* policy_release_reference when done; may be NULL */
+uint64_t gate_generation(const struct gate *gate); /* rises with every swap */
+
+enum gate_operation { GATE_LOCAL, GATE_ASK, GATE_SERVE };
+enum roaming { ROAMING_UNKNOWN, ROAMING_ACTIVE, ROAMING_NONE };
+
+#define GATE_FIELDS_MAX 64
+#define GATE_RULES_MAX 16
+
+struct gate_request {
+	enum gate_operation operation;
+	const char *requester; /* region that asks: from the certificate, or this region */
+	const char *to; /* region that would receive: the home for ask, the requester for serve, this one for local */
+	const char *type, *purpose, *caller;
+	const char *station_region; /* where this region's router places evidence.station; NULL: unknown */
+	enum roaming roaming;
+	const json_t *record; /* for its consent and restriction flags; NULL: all unknown */
+	int64_t now_wall_us;  /* an expired policy denies */
+};
+
+struct gate_decision {
+	bool permitted;
+	uint64_t fields;   /* bits over the policy's field list for the type */
+	int64_t ttl_max_s; /* -1: no rule caps it */
+	bool onward;
+	const char *rules
+		[GATE_RULES_MAX]; /* ids that decided: forbids if any fired, else permits; borrowed from the policy */
+	size_t rule_count;
+};
+
+/* Pure.  docs/POLICY.md numbers its steps as decide.c does. */
+void policy_decide(const struct policy *policy, const struct gate_request *request, struct gate_decision *decision);
+/* As policy_decide, and writes for people which rules matched or which condition failed first. */
+void policy_explain(const struct policy *policy, const struct gate_request *request, struct strbuf *text);
+/* Whether any rule for this reads subject.roaming, so that the grant need not be fetched for nothing. */
+bool policy_reads_roaming(
+	const struct policy *policy, enum gate_operation operation, const char *type, const char *purpose);
+/* A new object with only the fields decided; NULL when out of memory. */
+json_t *policy_view(
+	const struct policy *policy, const char *type, const struct gate_decision *decision, const json_t *record);
+/* The names of the fields, comma separated, in the policy's order. */
+void policy_field_names(const struct policy *policy, const char *type, uint64_t fields, struct strbuf *names);
+
+/* ---- the access log: one writer per engine, group commits ---- */
+
+struct access_log;
+
+struct access_log_settings {
+	const char *region;  /* copied */
+	const uint8_t *key;  /* 32 bytes, for subject hashes; copied */
+	int64_t batch_max;   /* entries a commit */
+	int64_t grant_ttl_s; /* how long a permitted charge.authorize keeps its grant open */
+};
+
+MUST_CHECK enum status access_log_create(struct loop *loop, struct database *database,
+	const struct access_log_settings *settings, const struct clock_source *clock, struct access_log **log_out);
+void access_log_destroy(struct access_log *log);
+
+/* HMAC-SHA-256 of "<type>\n<id>" under the region's key, the first 16 bytes in hex, "k1." in front. */
+#define SUBJECT_HASH_SIZE 40
+void access_log_subject(const uint8_t key[32], const struct object_id *object, char text[SUBJECT_HASH_SIZE]);
+/* Reads the 32-byte key file, or makes it (mode 0600) when it is not there. */
+MUST_CHECK enum status access_key_load(const char *path, uint8_t key[32], struct strbuf *why);
+
+/* ---- release: proof that this crossing was permitted and is on record ---- */
+
+struct policy_release;
+
+/* STATUS_OK: release is owned by the callee.  STATUS_NOT_AVAILABLE: denied, and the denial is on record.
+ * Anything else: the entry could not be made durable, so nothing may be sent. */
+typedef void policy_release_done(void *arg, enum status status, struct policy_release *release);
+
+/*
+ * On the log's loop.  `peer` is the other region of this crossing.  policy may be NULL (deny).  The question
+ * and request are copied; request->record only has to live until this returns (flags are read at once).
+ * A permitted `serve` of purpose charge.authorize also opens the subject's grant, in the same commit.
+ * The entry is given up at the question's deadline (STATUS_DEADLINE).
+ */
+void policy_release_request(struct access_log *log, struct policy *policy, const struct gate_request *request,
+	const struct lookup_question *question, const char *peer, policy_release_done *done, void *arg);
+
+void policy_release_destroy(struct policy_release *release);
+/* For asserting, at the point of sending, that it names this crossing. */
+bool policy_release_covers(const struct policy_release *release, const struct object_id *object, const char *peer);
+const struct gate_decision *policy_release_decision(const struct policy_release *release);
+const char *policy_release_version(const struct policy_release *release);
+json_t *policy_release_view(const struct policy_release *release, const json_t *record);
+
+/* The requester's second entry, `got`: what came back.  fields: names received, comma separated. */
+typedef void access_log_done(void *arg, enum status status);
+struct access_got {
+	const struct lookup_question *question;
+	const char *peer;
+	enum status answer; /* STATUS_OK or STATUS_NOT_AVAILABLE, or why there was none */
+	const char *fields;
+	int64_t ttl_s;
+	const char *peer_policy_version;
+};
+void access_log_got(struct access_log *log, const struct access_got *got, access_log_done *done, void *arg);
+
+/* Open grants of the subjects here, for subject.roaming: one array query for all asked in this round. */
+typedef void grant_done(void *arg, enum status status, bool is_open);
+void grant_check(struct access_log *log, const struct object_id *object, const char *region, int64_t deadline_ms,
+	grant_done *done, void *arg);
+
+#endif

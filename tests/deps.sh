@@ -1,0 +1,34 @@
+#!/bin/sh
+# Installs the Debian packages homeward is built and tested with, when missing.
+set -eu
+wanted="gcc clang make pkg-config git libc6-dev libmicrohttpd-dev libjansson-dev libpq-dev libcurl4-openssl-dev \
+libssl-dev libuv1-dev libgnutls28-dev libxxhash-dev uthash-dev libsmartcols-dev libcmocka-dev libclang-rt-14-dev llvm-14 \
+postgresql openssl python3 python3-pytest python3-psycopg2 python3-requests python3-yaml \
+clang-format cppcheck shellcheck nginx-light wrk curl procps"
+missing=""
+for package in $wanted; do
+	status=$(dpkg-query -W -f='${Status}' "$package" 2>/dev/null || true)
+	[ "$status" = "install ok installed" ] || missing="$missing $package"
+done
+[ -n "$missing" ] || exit 0
+
+sudo=""
+if [ "$(id -u)" != 0 ]; then
+	command -v sudo >/dev/null || { echo "deps: missing:$missing; run as root or install sudo" >&2; exit 69; }
+	sudo=sudo
+fi
+echo "deps: installing$missing"
+# No service is started: homeward runs private instances in folders of its own.
+policy=/usr/sbin/policy-rc.d
+made=no
+if [ ! -e "$policy" ]; then
+	printf '#!/bin/sh\nexit 101\n' | $sudo tee "$policy" >/dev/null
+	$sudo chmod +x "$policy"
+	made=yes
+fi
+status=0
+$sudo apt-get update -q -o DPkg::Lock::Timeout=300 >/dev/null || status=$?
+[ "$status" != 0 ] || $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends \
+	-o DPkg::Lock::Timeout=300 $missing || status=$?
+[ "$made" = no ] || $sudo rm -f "$policy"
+exit "$status"
