@@ -22,9 +22,19 @@
 
 enum id_format {
 	ID_FORMAT_OPAQUE,   /* bytes as they are */
-	ID_FORMAT_RFID_UID, /* 8, 14 or 20 hex digits, folded to upper case */
-	ID_FORMAT_EMAID,    /* eMAID or EVCO: no separators, upper case, DIN spelling folded to ISO, no check digit */
-	ID_FORMAT_EVSE_ID,  /* ISO or DIN EVSE id: no separators, upper case */
+	ID_FORMAT_RFID_UID, /* 8, 14 or 20 hex digits and nothing else, folded to upper case */
+	/*
+	 * eMAID or EVCO: letters and digits in upper case, without "-" and "*".  15 characters whose last is the
+	 * right check digit lose it; DIN's 11, or 12 with the right digit, and the old ISO spelling of them are
+	 * written as eMI3 ("C0", instance, DIN digit), so one contract is one key.  With a wrong check digit, or
+	 * another length, nothing more is done: the id is its own key.  Other characters: bytes as they are.
+	 */
+	ID_FORMAT_EMAID,
+	/*
+	 * ISO EVSE id: upper case, without "*".  DIN: "+" in front, and its "*" stay, for without them it is
+	 * ambiguous.  Anything else: bytes as they are.
+	 */
+	ID_FORMAT_EVSE_ID,
 	ID_FORMAT_COUNT
 };
 
@@ -40,6 +50,9 @@ MUST_CHECK enum status id_format_parse(const char *name, enum id_format *format_
 /* STATUS_INVALID with the rule broken in `why` (may be NULL); *id_out is zeroed first. */
 MUST_CHECK enum status object_id_make(const char *type, const char *id, size_t id_length, enum id_format format,
 	struct object_id *id_out, struct strbuf *why);
+/* The start of canonical ids, in canonical spelling: separators dropped and case folded as the format does. */
+MUST_CHECK enum status object_prefix_make(
+	const char *prefix, size_t length, enum id_format format, char text_out[OBJECT_ID_SIZE], struct strbuf *why);
 bool object_id_equal(const struct object_id *a, const struct object_id *b);
 uint64_t object_id_hash(const struct object_id *id, uint64_t seed);
 
