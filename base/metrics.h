@@ -35,6 +35,8 @@ void metric_observe_us(struct metric_series *series, int64_t microseconds); /* h
 /* Read at scrape time: called under no lock; sets gauges. */
 void metrics_add_collector(void (*collect)(void *arg), void *arg);
 void metrics_write(struct strbuf *text);
+/* The part of metrics_write that is the same for every program: process_* and homeward_build_info. */
+void metrics_write_process(struct strbuf *text);
 /* For tests: forgets everything registered. */
 void metrics_reset(void);
 
