@@ -44,6 +44,7 @@ USES_main       := cli locator handlers router federation policy base
 
 sources = $(wildcard $(1)/*.c)
 objects = $(patsubst %.c,$(OUT)/%.o,$(1))
+MAIN    := $(call objects,$(wildcard *.c))
 
 .PHONY: all deps demo test check unit scenarios asan tsan fuzz bench bench-quick lint format install clean help
 .DEFAULT_GOAL := all
@@ -52,8 +53,8 @@ all: deps $(OUT)/homeward ## build the program: build/release/homeward (VARIANT=
 
 # ---- the program ----
 
-$(OUT)/homeward: $(OUT)/main.o $(foreach folder,$(USES_main),$(OUT)/lib$(folder).a)
-	$(CC) $(LDFLAGS) -o $@ $< $(foreach folder,$(USES_main),$(OUT)/lib$(folder).a) $(LDLIBS)
+$(OUT)/homeward: $(MAIN) $(foreach folder,$(USES_main),$(OUT)/lib$(folder).a)
+	$(CC) $(LDFLAGS) -o $@ $(MAIN) $(foreach folder,$(USES_main),$(OUT)/lib$(folder).a) $(LDLIBS)
 
 define folder_library
 OBJECTS_$(1) := $$(call objects,$$(call sources,$(1)))
@@ -137,7 +138,7 @@ lint: deps ## layers, format, banned calls, file and function length, cppcheck, 
 	@sh tests/lint/run.sh
 
 format: ## clang-format in place
-	clang-format -i main.c $(foreach folder,$(FOLDERS),$(wildcard $(folder)/*.[ch])) $(wildcard tests/unit/*/*.[ch] tests/fuzz/*.c)
+	clang-format -i $(wildcard *.[ch]) $(foreach folder,$(FOLDERS),$(wildcard $(folder)/*.[ch])) $(wildcard tests/unit/*/*.[ch] tests/fuzz/*.c)
 
 PREFIX ?= /usr/local
 install: $(OUT)/homeward ## into PREFIX (/usr/local)

@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The admin listener: health, metrics, status and reload.  Bound to loopback and
+ * a unix socket by default; it carries no personal data.  Runs on HTTP threads.
+ */
+#include "service.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/json.h"
+#include "base/metrics.h"
+#include "base/must.h"
+#include "base/problem.h"
+
+static void live(void *arg, struct http_request *request)
+{
+	health_reply_live(((struct service *)arg)->health, request);
+}
+
+static void ready(void *arg, struct http_request *request)
+{
+	health_reply_ready(((struct service *)arg)->health, request);
+}
+
+static void started(void *arg, struct http_request *request)
+{
+	health_reply_started(((struct service *)arg)->health, request);
+}
+
+static void reply_text(struct http_request *request, const char *content_type, struct strbuf *text)
+{
+	struct http_response *response = NULL;
+
+	if (strbuf_ok(text))
+		response = http_response_create(200, content_type, text->data, text->length);
+	strbuf_release(text);
+	if (response == NULL) {
+		problem_reply(request, STATUS_NO_MEMORY, NULL);
+		return;
+	}
+	http_response_header(response, "Cache-Control", "no-store");
+	http_request_reply(request, response);
+}
+
+static void metrics(void *arg, struct http_request *request)
+{
+	struct strbuf text = STRBUF_INIT;
+
+	(void)arg;
+	metrics_write(&text);
+	reply_text(request, "text/plain; version=0.0.4; charset=utf-8", &text);
+}
+
+static void add_list(struct strbuf *text, const char *name, const char *commas)
+{
+	strbuf_addf(text, "\"%s\":[", name);
+	while (*commas != '\0') {
+		size_t length = strcspn(commas, ",");
+		strbuf_add_json(text, commas, length);
+		commas += length;
+		commas += strspn(commas, ", ");
+		if (*commas != '\0')
+			strbuf_addc(text, ',');
+	}
+	strbuf_addc(text, ']');
+}
+
+static void reload(void *arg, struct http_request *request)
+{
+	struct service *service = arg;
+	struct strbuf applied = STRBUF_INIT, restart = STRBUF_INIT, why = STRBUF_INIT, text = STRBUF_INIT;
+
+	if (service_reload(service, &applied, &restart, &why) != STATUS_OK) {
+		problem_reply(request, STATUS_INVALID, why.data);
+	} else {
+		strbuf_addc(&text, '{');
+		add_list(&text, "applied", applied.data);
+		strbuf_addc(&text, ',');
+		add_list(&text, "restart_needed", restart.data);
+		strbuf_adds(&text, "}\n");
+		reply_text(request, "application/json", &text);
+	}
+	strbuf_release(&applied);
+	strbuf_release(&restart);
+	strbuf_release(&why);
+}
+
+struct row_list {
+	struct strbuf *text;
+	int count;
+};
+
+static void add_peer(void *arg, const struct peer_row *row)
+{
+	struct row_list *list = arg;
+
+	strbuf_adds(list->text, list->count++ > 0 ? ",{\"region\":" : "{\"region\":");
+	strbuf_add_json(list->text, row->region, strlen(row->region));
+	strbuf_adds(list->text, ",\"url\":");
+	strbuf_add_json(list->text, row->url, strlen(row->url));
+	strbuf_addf(list->text, ",\"state\":\"%s\",\"reason\":\"%s\",\"since_ms\":%lld,", peer_state_name(row->state),
+		row->reason, (long long)row->since_ms);
+	strbuf_addf(list->text, "\"last_success_ms\":%lld,\"round_trip_ms\":%lld}", (long long)row->last_success_ms,
+		(long long)row->round_trip_ms);
+}
+
+static void status(void *arg, struct http_request *request)
+{
+	struct service *service = arg;
+	struct policy *policy = gate_acquire(service->gate);
+	struct strbuf text = STRBUF_INIT;
+	struct row_list list = { &text, 0 };
+
+	strbuf_addf(&text, "{\"region\":\"%s\",\"version\":\"%s\",\"policy\":\"%s\",", service->settings->region,
+		HOMEWARD_VERSION, policy != NULL ? policy_version(policy) : "");
+	strbuf_addf(&text,
+		"\"routes\":{\"count\":%zu,\"generation\":%llu},\"in_flight\":%d,\"draining\":%s,\"peers\":[",
+		routes_count(service->routes), (unsigned long long)routes_generation(service->routes),
+		locator_in_flight(service->locator), atomic_load(&service->is_draining) ? "true" : "false");
+	peers_each(service->peers, add_peer, &list);
+	strbuf_adds(&text, "]}\n");
+	if (policy != NULL)
+		policy_release_reference(policy);
+	reply_text(request, "application/json", &text);
+}
+
+static const struct http_route routes[] = {
+	{ "GET", "/livez", live },
+	{ "GET", "/readyz", ready },
+	{ "GET", "/startupz", started },
+	{ "GET", "/metrics", metrics },
+	{ "GET", "/admin/v1/status", status },
+	{ "POST", "/admin/v1/reload", reload },
+};
+
+const struct http_route *admin_routes(size_t *count_out)
+{
+	*count_out = sizeof(routes) / sizeof(routes[0]);
+	return routes;
+}
+
+static void set_gauge(const char *name, const char *help, double value)
+{
+	metric_set(metric_series(metric_register(METRIC_GAUGE, name, help, NULL), (const char *)NULL), value);
+}
+
+void admin_collect_metrics(void *arg)
+{
+	struct service *service = arg;
+	struct metric *expiry = metric_register(METRIC_GAUGE, "homeward_tls_certificate_expiry_timestamp_seconds",
+		"When the certificate or revocation list in use ends.", "role");
+	int64_t leaf = 0, ca = 0, crl = 0;
+
+	if (service->tls != NULL) {
+		tls_store_expiry(service->tls, &leaf, &ca, &crl);
+		metric_set(metric_series(expiry, "leaf", (const char *)NULL), (double)leaf);
+		metric_set(metric_series(expiry, "ca", (const char *)NULL), (double)ca);
+		metric_set(metric_series(expiry, "crl", (const char *)NULL), (double)crl);
+	}
+	if (service->routes != NULL) {
+		set_gauge("homeward_route_table_generation", "Generation of the route table in use.",
+			(double)routes_generation(service->routes));
+		set_gauge("homeward_route_table_routes", "Routes in the table in use.",
+			(double)routes_count(service->routes));
+	}
+	if (service->gate != NULL)
+		set_gauge("homeward_policy_generation", "How many times the policy was swapped.",
+			(double)gate_generation(service->gate));
+}

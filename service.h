@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The parts of one running region, and the order in which they are made and
+ * taken down.  Only main.c, service.c, service_reload.c and admin.c see this.
+ */
+#ifndef SERVICE_H
+#define SERVICE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#include "base/health.h"
+#include "base/settings.h"
+#include "base/tls.h"
+#include "handlers/handlers.h"
+#include "locator/locator.h"
+#include "policy/policy.h"
+#include "router/router.h"
+
+#define ENGINES_MAX 16 /* one a core; more would only split the batches thinner */
+
+/* One event loop and everything that lives on it. */
+struct engine {
+	struct loop *loop;
+	struct database *database;
+	struct http_client *client;
+	struct handlers *handlers;
+	struct access_log *log;
+	struct delegate *delegate;
+};
+
+struct service {
+	struct settings *settings;   /* as started; parts borrow from it until the end */
+	struct settings *current;    /* as last reloaded; NULL until then.  Guarded by reload_lock */
+	pthread_mutex_t reload_lock; /* reloads are one at a time */
+	struct strbuf dsn;
+	struct tls_store *tls;
+	struct gate *gate;
+	struct routes *routes;
+	struct peers *peers;
+	struct health *health;
+
+	/* The control loop: what must not disturb the engines. */
+	struct loop *control;
+	struct database *control_database;
+	struct http_client *control_client;
+	struct loop_timer upkeep;
+	bool is_migrated; /* control loop only, after start */
+
+	struct engine engines[ENGINES_MAX];
+	size_t engine_count;
+	struct locator *locator;
+	struct peer_service *peer_service;
+
+	struct http_server *api, *api_unix, *peer, *admin, *admin_unix;
+	atomic_bool is_draining;
+};
+
+/* Builds and starts everything.  On failure `why` says what is wrong and *service_out is NULL;
+ * STATUS_INVALID means the configuration (exit 78). */
+MUST_CHECK enum status service_start(struct settings *settings, struct service **service_out, struct strbuf *why);
+/* Refuses new connections and turns unready. */
+void service_drain(struct service *service);
+/* Requests and lookups not answered yet. */
+int service_in_flight(const struct service *service);
+void service_stop(struct service *service);
+
+/* Reads settings, policy and certificates again: all of it applies, or none.  report: lines for people; on success
+ * applied and restart_needed are comma separated keys. */
+MUST_CHECK enum status service_reload(
+	struct service *service, struct strbuf *applied, struct strbuf *restart_needed, struct strbuf *why);
+
+/* Gives the peer table the peers of these settings. */
+MUST_CHECK enum status service_define_peers(struct service *service, const struct settings *settings);
+
+/* The admin listener's endpoints; the service is their argument. */
+const struct http_route *admin_routes(size_t *count_out);
+/* Gauges that are read when scraped. */
+void admin_collect_metrics(void *service);
+
+#endif
