@@ -20,12 +20,14 @@
 #include "base/strbuf.h"
 
 #define PEER_BATCH_MAX 1000
+#define PEER_RECORD_BYTES_MAX (256 * 1024) /* a record answers one tap; bigger ones are files, not records */
 
 /* timeout_ms of each is its deadline less now_ms, at least 1. */
 void peer_wire_write_questions(
 	const struct lookup_question *const *questions, size_t count, int64_t now_ms, struct strbuf *body);
 /* *questions_out is one heap array, free().  Deadlines are now_ms plus the smaller of timeout_ms and timeout_ms_max.
- * Ids are only checked for length and characters here; canonical form is the types' business. */
+ * Ids are only checked for length and characters here; canonical form is the types' business.
+ * STATUS_TOO_LARGE: over PEER_BATCH_MAX.  STATUS_INVALID: one bad lookup refuses all, `why` says which. */
 MUST_CHECK enum status peer_wire_read_questions(const char *body, size_t size, int64_t now_ms, int64_t timeout_ms_max,
 	struct lookup_question **questions_out, size_t *count_out, struct strbuf *why);
 
@@ -34,8 +36,11 @@ void peer_wire_write_answers(const struct lookup_question *questions, const stru
 	const char *policy_version, struct strbuf *body);
 /*
  * Matches answers to questions by exchange id and checks that each found one is for the object asked
- * (a confused or hostile peer must not plant others).  answers_out has `count` elements, filled; a
- * question without an answer gets STATUS_BAD_PEER.  STATUS_BAD_PEER when the body is no answer at all.
+ * (a confused or hostile peer must not plant others).  answers_out has `count` elements, filled also on
+ * failure; a question without an answer, or with two, gets STATUS_BAD_PEER, and answers to what was not
+ * asked are passed over.  STATUS_BAD_PEER when the body is no answer at all.  A record is a well-formed JSON
+ * object in compact form, at most PEER_RECORD_BYTES_MAX; members named twice inside it are not looked for.
+ * An error keeps its status when it is one a client can act on, else it is STATUS_BAD_PEER.
  */
 MUST_CHECK enum status peer_wire_read_answers(const char *body, size_t size,
 	const struct lookup_question *const *questions, size_t count, struct lookup_answer *answers_out,
