@@ -30,7 +30,8 @@ MUST_CHECK enum status handlers_create(struct loop *loop, struct database *datab
 	const struct settings *settings, struct handlers **handlers_out);
 void handlers_destroy(struct handlers *handlers);
 
-/* STATUS_OK: content is borrowed (incref to keep).  STATUS_NOT_AVAILABLE: no such object here. */
+/* STATUS_OK: content is borrowed (incref to keep).  STATUS_NOT_AVAILABLE: no such object here.
+ * Versions of store and sql rise; one of http only changes with the content. */
 typedef void handlers_fetch_done(void *arg, enum status status, uint64_t version, json_t *content);
 /* Fetches of the same round for the same handler go out as one array query.  The id is copied. */
 void handlers_fetch(struct handlers *handlers, const struct object_id *object, int64_t deadline_ms,
@@ -39,7 +40,8 @@ void handlers_fetch(struct handlers *handlers, const struct object_id *object, i
 enum write_condition { WRITE_IF_ABSENT, WRITE_IF_VERSION, WRITE_ALWAYS };
 typedef void handlers_write_done(void *arg, enum status status, uint64_t version, bool was_created);
 /* Types of handler `store` only, else STATUS_FORBIDDEN.  STATUS_PRECONDITION_FAILED: another version is there.
- * content NULL deletes. */
+ * content NULL deletes (STATUS_NOT_AVAILABLE: there was nothing to delete); else the version after the write is told.
+ * Everything is copied. */
 void handlers_write(struct handlers *handlers, const struct object_id *object, const json_t *content,
 	enum write_condition condition, uint64_t version, int64_t deadline_ms, handlers_write_done *done, void *arg);
 
@@ -76,7 +78,8 @@ void peer_service_destroy(struct peer_service *service);
 /* The routes to give the peer listener, with the service as their argument. */
 const struct http_route *peer_service_routes(size_t *count_out);
 
-/* One lookup served to `requester` on the engine's loop; pure but for what the engine does, so tests call it directly. */
+/* One lookup served to `requester` on the engine's loop; pure but for what the engine does, so tests call it directly.
+ * requester and question are borrowed until done.  The answer is borrowed: take its record by nulling it. */
 typedef void serve_done(void *arg, struct lookup_answer *answer);
 void serve_lookup(struct peer_service *service, const struct serve_engine *engine, const char *requester,
 	const struct lookup_question *question, serve_done *done, void *arg);

@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Serving one lookup at home.  The record, the station (when only this region's
+ * own objects can place it) and the grant are asked for side by side; when the
+ * last has come the gate decides and its entry is made durable, and only the
+ * release that comes of it turns into a view.
+ *
+ * Unknown and denied must not be told apart from outside: both take the same
+ * steps, write one entry, and end with the same status and the same ttl.
+ *
+ * Runs on the engine's loop.
+ */
+#include "handlers/serve.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/json.h"
+#include "base/must.h"
+
+/* Views are a handful of fields; larger ones take a second pass. */
+#define VIEW_BYTES_TYPICAL 4096
+
+struct serve {
+	struct peer_service *service;
+	const struct serve_engine *engine;
+	const char *requester;
+	const struct lookup_question *question;
+	serve_done *done;
+	void *arg;
+
+	struct policy *policy;
+	struct object_id object; /* canonical */
+	char station_region[REGION_SIZE];
+	json_t *content; /* NULL: no such object */
+	uint64_t version;
+	enum roaming roaming;
+	enum status failure; /* the first thing that kept us from deciding */
+	int waiting;
+};
+
+static void finish(struct serve *serve, struct lookup_answer *answer)
+{
+	serve->done(serve->arg, answer);
+	lookup_answer_release(answer);
+	json_decref(serve->content);
+	if (serve->policy != NULL)
+		policy_release_reference(serve->policy);
+	free(serve);
+}
+
+static void finish_without(struct serve *serve, enum status status)
+{
+	struct lookup_answer answer = { .status = status };
+
+	if (status == STATUS_NOT_AVAILABLE)
+		answer.ttl_s = serve->service->settings->cache.negative_ttl_s;
+	finish(serve, &answer);
+}
+
+/* jansson has no way to hand its own buffer over, so the common size is written once on the stack. */
+static enum status write_view(const json_t *view, struct lookup_answer *answer)
+{
+	char typical[VIEW_BYTES_TYPICAL];
+	size_t size = json_dumpb(view, typical, sizeof(typical), JSON_COMPACT);
+
+	if (size == 0)
+		return STATUS_INTERNAL;
+	answer->record = malloc(size + 1);
+	if (answer->record == NULL)
+		return STATUS_NO_MEMORY;
+	if (size <= sizeof(typical))
+		memcpy(answer->record, typical, size);
+	else
+		must(json_dumpb(view, answer->record, size, JSON_COMPACT) == size);
+	answer->record[size] = '\0';
+	answer->record_length = size;
+	return STATUS_OK;
+}
+
+static int64_t ttl_of(const struct serve *serve, const struct gate_decision *decision)
+{
+	int64_t ttl_max_s = serve->service->settings->cache.ttl_max_s;
+
+	return decision->ttl_max_s >= 0 && decision->ttl_max_s < ttl_max_s ? decision->ttl_max_s : ttl_max_s;
+}
+
+static void released(void *arg, enum status status, struct policy_release *release)
+{
+	struct serve *serve = arg;
+	struct lookup_answer answer = { .status = STATUS_NO_MEMORY };
+	json_t *view;
+
+	if (status != STATUS_OK) {
+		finish_without(serve, status);
+		return;
+	}
+	must(policy_release_covers(release, &serve->object, serve->requester));
+	/* An entry for an absent object can only be a denial, so here there is content. */
+	must(serve->content != NULL);
+
+	view = policy_release_view(release, serve->content);
+	if (view != NULL)
+		answer.status = write_view(view, &answer);
+	if (answer.status == STATUS_OK) {
+		answer.version = serve->version;
+		answer.ttl_s = ttl_of(serve, policy_release_decision(release));
+		(void)snprintf(answer.policy_version, POLICY_VERSION_SIZE, "%s", policy_release_version(release));
+	}
+	json_decref(view);
+	policy_release_destroy(release);
+	finish(serve, &answer);
+}
+
+static void decide(struct serve *serve)
+{
+	struct peer_service *service = serve->service;
+	struct gate_request request = {
+		.operation = GATE_SERVE,
+		.requester = serve->requester,
+		.to = serve->requester,
+		.type = serve->object.type,
+		.purpose = serve->question->purpose,
+		.caller = serve->question->caller,
+		.station_region = serve->station_region[0] != '\0' ? serve->station_region : NULL,
+		.roaming = serve->roaming,
+		.record = serve->content,
+		.now_wall_us = clock_wall_us(service->clock),
+	};
+	struct lookup_question canonical;
+	const struct lookup_question *question = serve->question;
+
+	if (serve->failure != STATUS_OK) {
+		finish_without(serve, serve->failure);
+		return;
+	}
+	if (!object_id_equal(&question->object, &serve->object)) {
+		canonical = *question;
+		canonical.object = serve->object;
+		question = &canonical;
+	}
+	/* No object, no policy: the denial is written all the same, so that both sides' entries pair up. */
+	policy_release_request(serve->engine->log, serve->content != NULL ? serve->policy : NULL, &request, question,
+		serve->requester, released, serve);
+}
+
+static void one_came(struct serve *serve, enum status status)
+{
+	if (status != STATUS_OK && serve->failure == STATUS_OK)
+		serve->failure = status;
+	if (--serve->waiting == 0)
+		decide(serve);
+}
+
+static void object_came(void *arg, enum status status, uint64_t version, json_t *content)
+{
+	struct serve *serve = arg;
+
+	serve->content = json_incref(content);
+	serve->version = version;
+	one_came(serve, status == STATUS_NOT_AVAILABLE ? STATUS_OK : status);
+}
+
+static void station_came(void *arg, enum status status, uint64_t version, json_t *content)
+{
+	struct serve *serve = arg;
+
+	(void)version;
+	(void)content;
+	if (status == STATUS_OK)
+		(void)snprintf(serve->station_region, REGION_SIZE, "%s", serve->service->settings->region);
+	one_came(serve, status == STATUS_NOT_AVAILABLE ? STATUS_OK : status);
+}
+
+static void grant_came(void *arg, enum status status, bool is_open)
+{
+	struct serve *serve = arg;
+
+	serve->roaming = is_open ? ROAMING_ACTIVE : ROAMING_NONE;
+	one_came(serve, status);
+}
+
+/* STATUS_NOT_AVAILABLE for a type or an id that this region cannot have. */
+static enum status canonicalise(
+	const struct peer_service *service, const struct object_id *asked, struct object_id *canonical_out)
+{
+	const struct settings_type *type = settings_type(service->settings, asked->type);
+
+	if (type == NULL || object_id_make(asked->type, asked->id, strlen(asked->id), type->id_format, canonical_out,
+				    NULL) != STATUS_OK) {
+		*canonical_out = *asked;
+		return STATUS_NOT_AVAILABLE;
+	}
+	return STATUS_OK;
+}
+
+/* The router first; a station it does not know is this region's when it is among its own objects. */
+static void place_station(struct serve *serve)
+{
+	struct peer_service *service = serve->service;
+	struct object_id station;
+
+	if (serve->question->evidence.station.id[0] == '\0')
+		return;
+	if (canonicalise(service, &serve->question->evidence.station, &station) != STATUS_OK)
+		return;
+	service->place_station.place(service->place_station.arg, &station, serve->station_region);
+	if (serve->station_region[0] != '\0')
+		return;
+	serve->waiting++;
+	handlers_fetch(serve->engine->handlers, &station, serve->question->deadline_ms, station_came, serve);
+}
+
+void serve_lookup(struct peer_service *service, const struct serve_engine *engine, const char *requester,
+	const struct lookup_question *question, serve_done *done, void *arg)
+{
+	struct serve *serve = calloc(1, sizeof(*serve));
+
+	/* Without these few bytes the promise to end every lookup cannot be kept. */
+	must(serve != NULL);
+	serve->service = service;
+	serve->engine = engine;
+	serve->requester = requester;
+	serve->question = question;
+	serve->done = done;
+	serve->arg = arg;
+	serve->policy = gate_acquire(service->gate);
+
+	if (canonicalise(service, &question->object, &serve->object) != STATUS_OK) {
+		decide(serve);
+		return;
+	}
+	serve->waiting = 1;
+	place_station(serve);
+	if (serve->policy != NULL &&
+		policy_reads_roaming(serve->policy, GATE_SERVE, serve->object.type, question->purpose)) {
+		serve->waiting++;
+		grant_check(engine->log, &serve->object, requester, question->deadline_ms, grant_came, serve);
+	}
+	handlers_fetch(engine->handlers, &serve->object, question->deadline_ms, object_came, serve);
+}
