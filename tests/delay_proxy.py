@@ -1,0 +1,61 @@
+#!/usr/bin/env python3
+"""A TCP proxy that delays every byte by a fixed time each way: a wide-area link on loopback.
+
+    delay_proxy.py LISTEN_PORT TARGET_PORT ONE_WAY_MS
+
+Prints "ready PORT" once listening (LISTEN_PORT 0 takes a free one).
+"""
+import asyncio
+import sys
+
+
+async def pump(reader, writer, delay_s):
+    """Reads at once and writes each piece delay_s later, in order."""
+    loop = asyncio.get_running_loop()
+    queue = asyncio.Queue(maxsize=4096)
+
+    async def drain():
+        while True:
+            due, piece = await queue.get()
+            wait = due - loop.time()
+            if wait > 0:
+                await asyncio.sleep(wait)
+            if piece is None:
+                if writer.can_write_eof():
+                    writer.write_eof()
+                return
+            writer.write(piece)
+            await writer.drain()
+
+    task = asyncio.create_task(drain())
+    try:
+        while True:
+            piece = await reader.read(256 * 1024)
+            await queue.put((loop.time() + delay_s, piece or None))
+            if not piece:
+                break
+        await task
+    except (ConnectionError, asyncio.CancelledError, OSError):
+        task.cancel()
+
+
+async def main():
+    listen, target, delay_s = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]) / 1000
+
+    async def serve(reader, writer):
+        try:
+            there_reader, there_writer = await asyncio.open_connection("127.0.0.1", target)
+        except OSError:
+            writer.close()
+            return
+        await asyncio.gather(pump(reader, there_writer, delay_s), pump(there_reader, writer, delay_s), return_exceptions=True)
+        for each in (writer, there_writer):
+            each.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", listen)
+    print("ready", server.sockets[0].getsockname()[1], flush=True)
+    async with server:
+        await server.serve_forever()
+
+
+asyncio.run(main())

@@ -1,0 +1,163 @@
+"""Homes and databases that die, hang and come back, under load."""
+import concurrent.futures
+import signal
+import threading
+import time
+
+import pytest
+import requests
+
+from mesh import a_station, add_tokens, assert_records_pair, eventually, homeward
+
+DEADLINE_S = 2.5
+
+
+class Load:
+    """Taps from a few threads until stopped; keeps every answer with its time."""
+
+    def __init__(self, region, cards, station, threads=4, headers=None):
+        self.region, self.cards, self.station, self.headers = region, cards, station, headers or {}
+        self.answers, self.lock, self.stopping = [], threading.Lock(), threading.Event()
+        self.pool = [threading.Thread(target=self.run, args=(number,)) for number in range(threads)]
+
+    def run(self, number):
+        session = requests.Session()
+        session.trust_env = False
+        headers = {"Authorization": f"Bearer {self.region.token()}", **self.headers}
+        turn = number
+        while not self.stopping.is_set():
+            card = self.cards[turn % len(self.cards)]
+            turn += len(self.pool)
+            began = time.monotonic()
+            try:
+                answer = session.post(self.region.url("/v1/authorize"), json={"id": card, "station": self.station},
+                                      headers=headers, timeout=10)
+                body = answer.json()
+                outcome = body.get("status") if answer.status_code == 200 else body["code"]
+                source, exchange = body.get("source"), body.get("exchange")
+            except requests.RequestException as error:
+                outcome, source, exchange = f"no answer: {error}", None, None
+            with self.lock:
+                self.answers.append((began, time.monotonic() - began, outcome, source, exchange))
+
+    def __enter__(self):
+        for thread in self.pool:
+            thread.start()
+        return self
+
+    def __exit__(self, *exception):
+        self.stopping.set()
+        for thread in self.pool:
+            thread.join()
+
+    def since(self, moment):
+        with self.lock:
+            return [answer for answer in self.answers if answer[0] >= moment]
+
+    def has_success_since(self, moment):
+        return any(outcome == "ALLOWED" and source == "home" for _, _, outcome, source, _ in self.since(moment))
+
+
+def check(load, eu, na):
+    outcomes = {answer[2] for answer in load.answers}
+    assert not [outcome for outcome in outcomes if isinstance(outcome, str) and outcome.startswith("no answer")], outcomes
+    slow = [answer for answer in load.answers if answer[1] > DEADLINE_S + 0.5]
+    assert not slow, f"answers after their deadline: {slow[:3]}"
+    allowed = {answer[4] for answer in load.answers if answer[2] == "ALLOWED" and answer[3] == "home"}
+    assert allowed, "the load never got an answer from home"
+    asked = {row["exchange"] for row in eu.exchanges() if row["kind"] == "ask"}
+    got = {row["exchange"] for row in eu.exchanges() if row["kind"] == "got"}
+    served = {row["exchange"] for row in na.exchanges() if row["kind"] == "serve"}
+    assert allowed <= asked and allowed <= got and allowed <= served, "an answer without its record"
+
+
+FAULTS = {
+    "kill -9 of the home": (lambda na: na.kill(signal.SIGKILL), lambda na: na.start()),
+    "SIGSTOP of the home": (lambda na: na.kill(signal.SIGSTOP), lambda na: na.kill(signal.SIGCONT)),
+    "kill -9 of the home's PostgreSQL": (lambda na: na.kill_postgres(signal.SIGKILL), lambda na: na.start_postgres()),
+    "SIGSTOP of the home's PostgreSQL": (lambda na: na.kill_postgres(signal.SIGSTOP), lambda na: na.kill_postgres(signal.SIGCONT)),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_home_fails_under_load_and_comes_back(own_mesh, fault):
+    na, eu = own_mesh["na"], own_mesh["eu"]
+    breaks, mends = FAULTS[fault]
+    station = a_station(eu)
+    cards = add_tokens(own_mesh, "na", 50)
+    cached = add_tokens(own_mesh, "na", 3, prefix="0F")
+    for card in cached:
+        assert eu.authorize(card, station).json()["status"] == "ALLOWED"
+
+    with Load(eu, cards, station, headers={"Cache-Control": "no-cache"}) as load:
+        eventually(lambda: load.has_success_since(0), what="the first answer")
+        breaks(na)
+        broken = time.monotonic()
+        eventually(lambda: any(answer[2] in ("home-unreachable", "deadline") for answer in load.since(broken)),
+                   within_s=DEADLINE_S + 2, what="a clear problem")
+        for card in cached:
+            hit = eu.authorize(card, station)
+            assert hit.json()["status"] == "ALLOWED" and hit.json()["source"] == "cache"
+        mends(na)
+        mended = time.monotonic()
+        eventually(lambda: load.has_success_since(mended), within_s=3.0, what="recovery")
+    check(load, eu, na)
+
+
+def test_the_requesters_database_fails_and_nothing_crosses_unrecorded(own_mesh):
+    na, eu = own_mesh["na"], own_mesh["eu"]
+    station = a_station(eu)
+    cards = add_tokens(own_mesh, "na", 50)
+    [cached] = add_tokens(own_mesh, "na", 1, prefix="0F")
+    assert eu.authorize(cached, station).json()["status"] == "ALLOWED"
+
+    eu.kill_postgres(signal.SIGKILL)
+    served = len(na.exchanges())
+    answers = [eu.authorize(card, station) for card in cards[:5]]
+    assert all(answer.status_code in (503, 504) for answer in answers), [answer.text for answer in answers]
+    assert len(na.exchanges()) == served, "a lookup left the region without its record"
+    assert eu.authorize(cached, station).json()["source"] == "cache"
+    assert eu.session.get(eu.url("/readyz", admin=True)).status_code == 503
+
+    eu.start_postgres()
+    eventually(lambda: eu.authorize(cards[0], station).json().get("status") == "ALLOWED", within_s=3, what="recovery")
+    assert_records_pair(eu, na)
+
+
+def test_a_region_starts_without_its_database(own_mesh):
+    """The last good route table and callers are on disk: cached and unknown answers need no database."""
+    eu, na = own_mesh["eu"], own_mesh["na"]
+    [card] = add_tokens(own_mesh, "na", 1)
+    station = a_station(eu)
+    eu.kill(signal.SIGTERM)
+    eventually(lambda: not eu.is_ready(), what="the stop")
+    eu.kill_postgres(signal.SIGKILL)
+    homeward("dev", "start", "--dir", own_mesh.folder, "--region", "eu", "--no-database")
+    own_mesh.refresh()
+
+    located = eu.request("GET", f"/v1/locate/token/{card}")
+    assert located.status_code == 200 and located.json()["home"] == "na"
+    assert eu.authorize(card, station).status_code in (503, 504)
+
+    eu.start_postgres()
+    eventually(eu.is_ready, within_s=5, what="readiness after the database is back")
+    assert eu.authorize(card, station).json()["status"] == "ALLOWED"
+
+
+def test_one_dead_home_does_not_slow_the_others(own_mesh):
+    na, eu, ap = own_mesh["na"], own_mesh["eu"], own_mesh["ap"]
+    station = a_station(eu)
+    lost, fine = add_tokens(own_mesh, "na", 20), add_tokens(own_mesh, "ap", 20, prefix="0A")
+    na.kill(signal.SIGSTOP)
+    try:
+        with concurrent.futures.ThreadPoolExecutor(20) as pool:
+            waiting = [pool.submit(eu.authorize, card, station) for card in lost[:10]]
+            times = []
+            for card in fine:
+                began = time.monotonic()
+                assert eu.authorize(card, station).json()["status"] == "ALLOWED"
+                times.append(time.monotonic() - began)
+            assert all(future.result().status_code in (503, 504) for future in waiting)
+        assert sorted(times)[len(times) // 2] < 0.5
+    finally:
+        na.kill(signal.SIGCONT)
