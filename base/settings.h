@@ -24,8 +24,8 @@ struct settings_type { /* one entry of "types" */
 	char name[OBJECT_TYPE_SIZE];
 	enum id_format id_format;  /* default opaque */
 	enum handler_kind handler; /* default store */
-	char *query;               /* sql: SELECT id, version, record … WHERE id = ANY($1) */
-	char *url;                 /* http: "http://host/path/{id}" */
+	char *query;               /* sql: SELECT id, version, record … WHERE id = ANY($1); else NULL */
+	char *url;                 /* http: "http://host/path/{id}"; else NULL */
 };
 
 struct settings_peer { /* one entry of "peers" */
@@ -45,6 +45,7 @@ struct settings_listener {
 	int64_t idle_timeout_ms;
 };
 
+/* Texts are never NULL: "" when there is none. */
 struct settings {
 	char *path; /* the file read */
 	char *region;
@@ -66,7 +67,7 @@ struct settings {
 		char *file;
 	} policy;
 	struct {
-		char *key_file;
+		char *key_file; /* never "": access.key in state_dir by default */
 		int64_t batch_max;
 	} access_log;
 	struct {
@@ -90,6 +91,7 @@ struct settings {
 	size_t type_count;
 	struct settings_peer *peers;
 	size_t peer_count;
+	int *lines; /* where each key of the table was set, 0 by default; for settings_each() */
 };
 
 /* On failure *settings_out is NULL and `errors` has one line an error. */

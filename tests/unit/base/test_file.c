@@ -92,7 +92,7 @@ static void test_reasons_name_the_file(void **state)
 	assert_int_equal(file_replace("/nowhere/at-all", "x", 1, 0600, &why), STATUS_NOT_FOUND);
 	assert_non_null(strstr(why.data, "/nowhere/at-all"));
 	assert_int_equal(file_replace(folder, "x", 1, 0600, NULL), STATUS_IO); /* a folder is in the way */
-	assert_int_equal(file_replace(path, "x", 1, 0600, NULL), STATUS_OK); /* tear_down's rmdir sees leftovers */
+	assert_int_equal(file_replace(path, "x", 1, 0600, NULL), STATUS_OK);   /* tear_down's rmdir sees leftovers */
 	strbuf_release(&content);
 	strbuf_release(&why);
 }

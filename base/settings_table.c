@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Every setting, once.  The rows are in the order people read them.  Reloadable
+ * are those the program swaps as a whole on SIGHUP (peers, log, tls, policy);
+ * everything else sizes something that is made at start.
+ *
+ * Bounds are where a value stops making sense, not what is recommended.
+ */
+#include "base/settings_table.h"
+
+#include <inttypes.h>
+#include <libpq-fe.h>
+#include <string.h>
+
+#define TEXT_MAX 1024                /* bytes of one text; the longest are paths and DSNs */
+#define BYTES_MAX (INT64_C(1) << 40) /* 1 TiB */
+#define DAY_S INT64_C(86400)
+#define YEAR_S (366 * DAY_S)
+
+static const char *const log_levels[] = { "debug", "info", "warn", "error", NULL };
+static const char *const log_formats[] = { "text", "json", NULL };
+
+static const char *check_region(const char *text)
+{
+	return region_is_valid(text) ? NULL : "a-z, then a-z 0-9 -, at most 31 characters";
+}
+
+static const char *check_trust_domain(const char *text)
+{
+	bool is_fine = text[0] != '\0' && strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789.-_") == strlen(text);
+
+	return is_fine && strlen(text) <= 255 ? NULL : "a SPIFFE trust domain: a-z 0-9 . - _, at most 255 characters";
+}
+
+static const char *check_listen(const char *text)
+{
+	static const char allowed[] = "\"address:port\", \"[address]:port\" or \"\" for none";
+	const char *colon = strrchr(text, ':');
+	int64_t port = 0;
+
+	if (text[0] == '\0')
+		return NULL;
+	if (colon == NULL || colon == text || colon[1] == '\0' || strlen(colon + 1) > 5)
+		return allowed;
+	if (text[0] == '[' ? colon[-1] != ']' : memchr(text, ':', (size_t)(colon - text)) != NULL)
+		return allowed;
+	for (const char *c = colon + 1; *c != '\0'; c++) {
+		if (*c < '0' || *c > '9')
+			return allowed;
+		port = port * 10 + (*c - '0');
+	}
+	return port <= 65535 ? NULL : "a port of 0 to 65535";
+}
+
+static const char *check_dsn(const char *text)
+{
+	PQconninfoOption *options = PQconninfoParse(text, NULL);
+	const char *refused = options == NULL ? "a PostgreSQL connection string" : NULL;
+
+	for (PQconninfoOption *option = options; option != NULL && option->keyword != NULL; option++)
+		if (strcmp(option->keyword, "password") == 0 && option->val != NULL)
+			refused = "a connection string without a password; put it in database.password_file";
+	PQconninfoFree(options);
+	return refused;
+}
+
+#define AT(member) offsetof(struct settings, member)
+#define TEXT(key, member, fallback, check, is_required, help)                                                          \
+	{                                                                                                              \
+		key, SETTING_TEXT, AT(member), fallback, 0, TEXT_MAX, "", NULL, check, is_required, false, help        \
+	}
+#define PATH(key, member, fallback, is_required, is_reloadable, help)                                                  \
+	{                                                                                                              \
+		key, SETTING_PATH, AT(member), fallback, 0, TEXT_MAX, "", NULL, NULL, is_required, is_reloadable, help \
+	}
+#define INTEGER(key, member, fallback, min, max, unit, help)                                                           \
+	{                                                                                                              \
+		key, SETTING_INTEGER, AT(member), fallback, min, max, unit, NULL, NULL, false, false, help             \
+	}
+#define BOOLEAN(key, member, fallback, help)                                                                           \
+	{                                                                                                              \
+		key, SETTING_BOOLEAN, AT(member), fallback, 0, 1, "", NULL, NULL, false, false, help                   \
+	}
+#define CHOICE(key, member, fallback, choices, help)                                                                   \
+	{                                                                                                              \
+		key, SETTING_CHOICE, AT(member), fallback, 0, 0, "", choices, NULL, false, true, help                  \
+	}
+
+#define LISTENER(name, listen_at, threads_count, connections, body_bytes, deadline_ms, idle_ms, what)                  \
+	TEXT(#name ".listen", name.listen, listen_at, check_listen, false,                                             \
+		"Where " what " is served; port 0 takes a free one."),                                                 \
+		PATH(#name ".unix_path", name.unix_path, "", false, false,                                             \
+			"A unix socket for the same, made with mode 0660; empty for none."),                           \
+		INTEGER(#name ".threads", name.threads, threads_count, 1, 64, "", "HTTP threads."),                    \
+		INTEGER(#name ".connections_max", name.connections_max, connections, 1, 1000000, "",                   \
+			"Connections at once; more are refused."),                                                     \
+		INTEGER(#name ".connections_per_ip_max", name.connections_per_ip_max, "0", 0, 1000000, "",             \
+			"Connections from one address; 0 for no limit."),                                              \
+		INTEGER(#name ".body_bytes_max", name.body_bytes_max, body_bytes, 1024, INT64_C(1) << 30, "bytes",     \
+			"A larger request body is refused."),                                                          \
+		INTEGER(#name ".request_deadline_ms", name.request_deadline_ms, deadline_ms, 10, 600000, "ms",         \
+			"From a request's first byte to its answer; then the connection is closed."),                  \
+		INTEGER(#name ".idle_timeout_ms", name.idle_timeout_ms, idle_ms, 10, 3600000, "ms",                    \
+			"A kept-alive connection without a request is closed after this.")
+
+/* clang-format off */
+const struct setting settings_table[] = {
+	TEXT("region", region, "", check_region, true, "The region this process serves."),
+	TEXT("trust_domain", trust_domain, "", check_trust_domain, true,
+		"The environment: peers are spiffe://TRUST_DOMAIN/region/NAME, and no other trust domain is let in."),
+	PATH("state_dir", state_dir, "/var/lib/homeward", false, false,
+		"Folder of what must survive without the database: the last good route table and callers."),
+	INTEGER("engines", engines, "0", 0, 64, "", "Event loops, each with its own database connection; 0 for one a core."),
+	INTEGER("drain_timeout_ms", drain_timeout_ms, "10000", 0, 600000, "ms",
+		"After SIGTERM, lookups under way may take this long to finish."),
+
+	LISTENER(api, "127.0.0.1:7400", "2", "20000", "1048576", "10000", "60000", "the client API"),
+	LISTENER(peer, "0.0.0.0:7443", "2", "1024", "4194304", "10000", "120000", "the peer API (mutual TLS)"),
+	INTEGER("peer.connections_per_peer_max", peer_connections_max, "128", 1, 100000, "",
+		"Connections from one peer region."),
+	LISTENER(admin, "127.0.0.1:7401", "1", "64", "1048576", "30000", "30000", "health, metrics and the admin API"),
+
+	PATH("tls.certificate", tls.certificate, "", true, true, "PEM, this region's certificate first, then its chain."),
+	PATH("tls.key", tls.key, "", true, true, "PEM, the certificate's private key; readable by its owner only."),
+	PATH("tls.ca", tls.ca, "", true, true, "PEM, the certificate authorities peers are verified against."),
+	PATH("tls.crl", tls.crl, "", false, true, "PEM, revocation lists, one for each authority; empty for none."),
+
+	TEXT("database.dsn", database.dsn, "", check_dsn, true, "PostgreSQL connection string, without a password."),
+	PATH("database.password_file", database.password_file, "", false, false,
+		"File with the database password; empty when none is needed."),
+	BOOLEAN("database.migrate", database.migrate, "true", "Bring the schema up to date at start."),
+	INTEGER("database.timeout_ms", database.timeout_ms, "2000", 10, 600000, "ms",
+		"A query without an answer is given up after this."),
+	INTEGER("database.queue_max", database.queue_max, "4096", 1, 1000000, "",
+		"Queries under way on one engine's connection; more are refused."),
+
+	PATH("policy.file", policy.file, "", true, true, "The gate's rules."),
+	PATH("access_log.key_file", access_log.key_file, "", false, false,
+		"Key that hashes ids in the access log; empty for access.key in state_dir, made at the first start."),
+	INTEGER("access_log.batch_max", access_log.batch_max, "512", 1, 10000, "", "Entries committed together."),
+
+	INTEGER("cache.bytes_max", cache.bytes_max, "67108864", 0, BYTES_MAX, "bytes", "Memory for records; 0 for no cache."),
+	INTEGER("cache.negative_bytes_max", cache.negative_bytes_max, "4194304", 0, BYTES_MAX, "bytes",
+		"Memory for remembering what is not available."),
+	INTEGER("cache.negative_ttl_s", cache.negative_ttl_s, "5", 0, 3600, "s", "How long that is remembered."),
+	INTEGER("cache.ttl_max_s", cache.ttl_max_s, "86400", 0, YEAR_S, "s",
+		"A record is kept no longer, whatever its home allows."),
+
+	INTEGER("lookup.timeout_ms", lookup.timeout_ms, "2500", 10, 600000, "ms",
+		"A lookup's time when its caller does not say."),
+	INTEGER("lookup.timeout_ms_max", lookup.timeout_ms_max, "10000", 10, 600000, "ms",
+		"The most a caller may ask for."),
+	INTEGER("lookup.in_flight_max", lookup.in_flight_max, "20000", 1, 10000000, "",
+		"Lookups under way at once; more are answered 503."),
+
+	INTEGER("delegate.batch_max", delegate.batch_max, "256", 1, 1000, "", "Lookups carried by one request to a peer."),
+	INTEGER("delegate.connections_max", delegate.connections_max, "32", 1, 1000, "",
+		"Connections an engine keeps to one peer."),
+	INTEGER("delegate.linger_ms", delegate.linger_ms, "2", 0, 1000, "ms",
+		"A lookup waits this long for others going the same way."),
+	INTEGER("delegate.retry_percent", delegate.retry_percent, "10", 0, 100, "%",
+		"Retries allowed, as a share of first attempts."),
+	INTEGER("delegate.suspect_after", delegate.suspect_after, "1", 1, 1000, "",
+		"Failures in a row until an address is tried last."),
+	INTEGER("delegate.down_after", delegate.down_after, "3", 1, 1000, "",
+		"Failures in a row until an address is only probed."),
+	INTEGER("delegate.probe_interval_ms", delegate.probe_interval_ms, "500", 10, 600000, "ms",
+		"Between probes of an address that is down."),
+	INTEGER("delegate.up_after", delegate.up_after, "2", 1, 1000, "",
+		"Successes in a row until it is trusted again."),
+
+	INTEGER("grant.ttl_s", grant.ttl_s, "86400", 1, YEAR_S, "s",
+		"A permitted charge.authorize opens a visit that lasts this long."),
+
+	CHOICE("log.level", log.level, "info", log_levels, "Lines below this level are not written."),
+	CHOICE("log.format", log.format, "text", log_formats, "key=value text, or one JSON object a line."),
+};
+/* clang-format on */
+const size_t settings_table_count = sizeof(settings_table) / sizeof(settings_table[0]);
+
+const char *const settings_handler_names[] = { "store", "sql", "http", NULL };
+
+void settings_add_names(struct strbuf *text, const char *const *names)
+{
+	for (size_t i = 0; names[i] != NULL; i++)
+		strbuf_addf(text, "%s%s", i > 0 ? ", " : "", names[i]);
+}
+
+void settings_add_value(struct strbuf *text, const struct settings *settings, const struct setting *setting)
+{
+	const char *member = (const char *)settings + setting->offset;
+	const char *string;
+	int64_t number;
+	int choice;
+	bool is_true;
+
+	switch (setting->kind) {
+	case SETTING_TEXT:
+	case SETTING_PATH:
+		memcpy(&string, member, sizeof(string));
+		strbuf_adds(text, string);
+		break;
+	case SETTING_INTEGER:
+		memcpy(&number, member, sizeof(number));
+		strbuf_addf(text, "%" PRId64, number);
+		break;
+	case SETTING_BOOLEAN:
+		memcpy(&is_true, member, sizeof(is_true));
+		strbuf_adds(text, is_true ? "true" : "false");
+		break;
+	case SETTING_CHOICE:
+		memcpy(&choice, member, sizeof(choice));
+		strbuf_adds(text, setting->choices[choice]);
+		break;
+	}
+}

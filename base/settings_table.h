@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The settings table, private to base/settings*.c: one row a key.  A new setting
+ * is a member of struct settings and one row; parsing, `config show`, reload and
+ * the reference follow from the row.
+ */
+#ifndef BASE_SETTINGS_TABLE_H
+#define BASE_SETTINGS_TABLE_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/settings.h"
+#include "base/settings_scan.h"
+#include "base/strbuf.h"
+
+enum setting_kind { SETTING_TEXT, SETTING_PATH, SETTING_INTEGER, SETTING_BOOLEAN, SETTING_CHOICE };
+
+struct setting {
+	const char *key; /* "cache.bytes_max": the path in the file */
+	enum setting_kind kind;
+	size_t offset;                          /* of the member: char *, int64_t, bool or an enum */
+	const char *default_text;               /* as written in the file, without quotes */
+	int64_t min, max;                       /* integers; for texts max is the length */
+	const char *unit;                       /* "" for none */
+	const char *const *choices;             /* ended by NULL; the index is the enum's value */
+	const char *(*check)(const char *text); /* NULL, or what is allowed when the text is refused */
+	bool is_required, is_reloadable;
+	const char *help; /* one sentence */
+};
+
+extern const struct setting settings_table[];
+extern const size_t settings_table_count;
+
+/* The members of one entry of "types" and of "peers". */
+struct settings_member {
+	const char *key, *kind, *default_text, *allowed, *help;
+};
+extern const struct settings_member settings_type_members[];
+extern const size_t settings_type_member_count;
+extern const struct settings_member settings_peer_members[];
+extern const size_t settings_peer_member_count;
+
+#define TYPES_MAX 64     /* object types are a handful; each is a label of metrics */
+#define PEERS_MAX 64     /* regions of one company */
+#define PEER_URLS_MAX 16 /* addresses tried in turn within one deadline */
+
+extern const char *const settings_handler_names[]; /* by enum handler_kind, ended by NULL */
+
+/* "store, sql, http" */
+void settings_add_names(struct strbuf *text, const char *const *names);
+/* The value of a row, as `config show` writes it. */
+void settings_add_value(struct strbuf *text, const struct settings *settings, const struct setting *setting);
+
+/* One reading: what the sections need to read and to complain. */
+struct settings_reader {
+	const char *name; /* of the file */
+	const char *text; /* blanked */
+	size_t size;
+	struct settings_places places;
+	struct settings *settings;
+	struct settings_error {
+		size_t offset;
+		char *text;
+	} * errors;
+	size_t error_count;
+	bool has_failed; /* out of memory */
+};
+
+/* An error at the value (or at the key) the pointer names; a pointer without a place is taken up to its parent. */
+void settings_complain(struct settings_reader *reader, const char *pointer, bool is_about_key, const char *format, ...)
+	__attribute__((format(printf, 4, 5)));
+/* "64" or "\"text\"", shortened: the "got" of an error. */
+void settings_add_got(struct strbuf *text, const json_t *value);
+/* A copy; a relative path is taken from the settings file's folder. */
+char *settings_copy_text(struct settings_reader *reader, const char *text, bool is_path);
+/* The nearest of the names, or NULL when none is near. */
+const char *settings_nearest(const char *name, const char *const *names, size_t count);
+/* "/a~1b" for "a/b" appended to `pointer`. */
+void settings_add_pointer(struct strbuf *pointer, const char *key);
+
+void settings_read_types(struct settings_reader *reader, json_t *types);
+void settings_read_peers(struct settings_reader *reader, json_t *peers);
+
+#endif
