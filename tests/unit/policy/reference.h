@@ -87,8 +87,7 @@ static bool reference_condition(const json_t *policy, const json_t *type, const 
 {
 	const char *operation = json_string_value(json_array_get(condition, 1));
 	const json_t *value = json_array_get(condition, 2);
-	const char *have =
-		reference_attribute(type, request, json_string_value(json_array_get(condition, 0)));
+	const char *have = reference_attribute(type, request, json_string_value(json_array_get(condition, 0)));
 	size_t i;
 	json_t *item;
 

@@ -51,7 +51,7 @@ static const char *const records[] = { NULL, "{}", "{\"restricted\":\"no\",\"con
 	"{\"restricted\":true}", "{\"restricted\":7,\"consent\":null}" };
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
-#define NOW_US 1767225600000000 /* 2026 */
+#define NOW_US 1767225600000000  /* 2026 */
 #define LATE_US 1956528000000000 /* 2032 */
 
 typedef void visit(const struct policy *policy, const json_t *json, const struct gate_request *request);
@@ -125,9 +125,9 @@ static void compare(const struct policy *policy, const json_t *json, const struc
 	policy_decide(policy, request, &decision);
 	reference_decide(json, request, &expected);
 	is_same = decision.permitted == expected.permitted && (int)decision.rule_count == expected.rule_count &&
-		  (!expected.permitted || (decision.fields == expected.fields &&
-						  decision.ttl_max_s == expected.ttl_max_s &&
-						  decision.onward == expected.onward));
+		  (!expected.permitted ||
+			  (decision.fields == expected.fields && decision.ttl_max_s == expected.ttl_max_s &&
+				  decision.onward == expected.onward));
 	for (int i = 0; is_same && i < expected.rule_count; i++)
 		is_same = strcmp(decision.rules[i], expected.rules[i]) == 0;
 	if (!is_same) {
@@ -221,8 +221,13 @@ static void no_permit_breaks_a_law(void **state)
 static void an_expired_policy_denies_what_is_personal(void **state)
 {
 	struct policy *policy = parse();
-	struct gate_request request = { .operation = GATE_LOCAL, .requester = "eu", .to = "eu", .type = "token",
-		.purpose = "charge.authorize", .caller = "csms", .now_wall_us = NOW_US };
+	struct gate_request request = { .operation = GATE_LOCAL,
+		.requester = "eu",
+		.to = "eu",
+		.type = "token",
+		.purpose = "charge.authorize",
+		.caller = "csms",
+		.now_wall_us = NOW_US };
 	struct gate_decision decision;
 
 	(void)state;
@@ -252,7 +257,8 @@ static void no_policy_denies(void **state)
 static void a_view_holds_only_the_fields_decided(void **state)
 {
 	struct policy *policy = parse();
-	json_t *record = json_loads("{\"uid\":\"04A2\",\"valid\":true,\"email\":\"a@b.example\",\"secret\":1}", 0, NULL);
+	json_t *record = json_loads(
+		"{\"uid\":\"04A2\",\"valid\":true,\"email\":\"a@b.example\",\"secret\":1}", 0, NULL);
 	struct gate_decision decision = { .permitted = true, .fields = 3 };
 	struct strbuf names = STRBUF_INIT;
 	struct strbuf out = STRBUF_INIT;
@@ -309,9 +315,15 @@ static void explain_names_what_decided(void **state)
 	(void)state;
 	for (size_t i = 0; i < COUNT(cases); i++) {
 		json_t *record = json_loads(cases[i].record, 0, NULL);
-		struct gate_request request = { .operation = GATE_SERVE, .requester = "na", .to = "na",
-			.type = "token", .purpose = "charge.authorize", .caller = "csms",
-			.station_region = cases[i].station, .record = record, .now_wall_us = NOW_US };
+		struct gate_request request = { .operation = GATE_SERVE,
+			.requester = "na",
+			.to = "na",
+			.type = "token",
+			.purpose = "charge.authorize",
+			.caller = "csms",
+			.station_region = cases[i].station,
+			.record = record,
+			.now_wall_us = NOW_US };
 		struct strbuf words = STRBUF_INIT;
 
 		policy_explain(policy, &request, &words);
