@@ -4,7 +4,7 @@
  *
  * struct database: one connection in pipeline mode, owned by one loop.  Each
  * query is its own transaction (a sync follows it) and fails alone.  It
- * reconnects by itself with jittered backoff (100 ms … 2 s); queries made while
+ * reconnects by itself with jittered backoff (100 ms … 1 s); queries made while
  * it is away, or in flight when it goes, end with STATUS_UNREACHABLE, and one
  * past its deadline with STATUS_DEADLINE (and the connection, stuck behind it,
  * is replaced).  Bounded: more than queue_max waiting queries are refused with
@@ -39,19 +39,22 @@ struct database_parameter {
 	const char *text; /* NULL is SQL NULL; borrowed until database_query returns */
 };
 
-/* result is borrowed, NULL unless STATUS_OK.  On an SQL error: STATUS_INTERNAL (logged with SQLSTATE), or
- * STATUS_CONFLICT for SQLSTATE class 23. */
+/*
+ * result is borrowed, NULL unless STATUS_OK, which means committed.  On an SQL error, by SQLSTATE (logged):
+ * STATUS_CONFLICT for class 23, STATUS_UNREACHABLE for 08, 53, 57P and 25006 (read-only), STATUS_DEADLINE for
+ * 57014, else STATUS_INTERNAL.  A completion may ask again but not destroy the database.
+ */
 typedef void database_done(void *arg, enum status status, const PGresult *result);
 
 MUST_CHECK enum status database_create(
 	struct loop *loop, const struct database_settings *settings, struct database **database_out);
-/* On the loop's thread or after it stopped; pending queries end with STATUS_DRAINING. */
+/* On the loop's thread, not from a completion, or after the loop stopped; pending queries end with STATUS_DRAINING. */
 void database_destroy(struct database *database);
 bool database_is_up(const struct database *database); /* any thread */
 
 /*
  * statement is a static string of one SQL command with $n parameters; it is prepared
- * once per connection (keyed by the pointer).  deadline_ms is absolute; 0 for the default.
+ * once per connection (keyed by the pointer).  At most 32 parameters.  deadline_ms is absolute; 0 for the default.
  */
 void database_query(struct database *database, const char *statement, const struct database_parameter *parameters,
 	int count, int64_t deadline_ms, database_done *done, void *arg);

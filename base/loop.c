@@ -37,7 +37,7 @@ struct loop {
 	pthread_t thread;
 	bool has_thread, is_running;
 	char name[THREAD_NAME_SIZE];
-	struct task_list deferred;
+	struct task_list deferred, round; /* round: those running now */
 
 	pthread_mutex_t mutex; /* guards posted and is_stopping; never held across a task */
 	struct task_list posted;
@@ -87,10 +87,41 @@ static void run_all(struct loop_task *task)
 	}
 }
 
+static struct loop_task *list_pop(struct task_list *list)
+{
+	struct loop_task *task = list->first;
+
+	if (task != NULL) {
+		list->first = task->next;
+		if (list->first == NULL)
+			list->tail = &list->first;
+	}
+	return task;
+}
+
+static bool list_remove(struct task_list *list, struct loop_task *task)
+{
+	for (struct loop_task **at = &list->first; *at != NULL; at = &(*at)->next) {
+		if (*at != task)
+			continue;
+		*at = task->next;
+		if (*at == NULL)
+			list->tail = at;
+		return true;
+	}
+	return false;
+}
+
 static void run_deferred(struct loop *loop)
 {
+	struct loop_task *task;
+
+	/* What these defer again waits for the next round. */
 	if (loop->deferred.first != NULL)
-		run_all(list_take(&loop->deferred));
+		loop->round = loop->deferred;
+	list_init(&loop->deferred);
+	while ((task = list_pop(&loop->round)) != NULL)
+		task->run(task);
 	if (loop->deferred.first == NULL)
 		uv_idle_stop(&loop->idle);
 }
@@ -154,6 +185,7 @@ enum status loop_create(const char *name, struct loop **loop_out)
 		return STATUS_NO_MEMORY;
 	strncpy(loop->name, name, sizeof(loop->name) - 1);
 	list_init(&loop->deferred);
+	list_init(&loop->round);
 	list_init(&loop->posted);
 	status = init_handles(loop);
 	if (status != STATUS_OK) {
@@ -270,6 +302,12 @@ void loop_defer(struct loop *loop, struct loop_task *task)
 	if (loop->deferred.first == NULL)
 		uv_idle_start(&loop->idle, on_idle);
 	list_add(&loop->deferred, task);
+}
+
+void loop_defer_cancel(struct loop *loop, struct loop_task *task)
+{
+	if (!list_remove(&loop->deferred, task))
+		list_remove(&loop->round, task);
 }
 
 bool loop_is_current(const struct loop *loop)

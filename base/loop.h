@@ -54,6 +54,8 @@ void loop_break(struct loop *loop);
 void loop_post(struct loop *loop, struct loop_task *task);
 /* On the loop's thread only: runs after the current round of events, for batching what this round brought. */
 void loop_defer(struct loop *loop, struct loop_task *task);
+/* The task does not run after this; nothing happens when it was not deferred. */
+void loop_defer_cancel(struct loop *loop, struct loop_task *task);
 bool loop_is_current(const struct loop *loop);
 /* Cached at the start of the round; loop_now_ms is the monotonic clock of base/clock.h. */
 int64_t loop_now_ms(const struct loop *loop);

@@ -217,6 +217,35 @@ static void test_released_timers_never_fire(void **state)
 	loop_destroy(loop);
 }
 
+static void run_cancel_both(struct loop_task *task)
+{
+	struct script *script = OF(post, task);
+
+	note(script, 'c');
+	loop_defer_cancel(script->loop, &script->defer_a); /* later in this round */
+	loop_defer(script->loop, &script->defer_b);
+	loop_defer_cancel(script->loop, &script->defer_b); /* in the next */
+	loop_defer_cancel(script->loop, &script->defer_b); /* not there */
+	script->rounds = 2;
+	loop_defer(script->loop, &script->again);
+}
+
+static void test_cancelled_tasks_do_not_run(void **state)
+{
+	struct script script = { .post.run = run_cancel_both,
+		.defer_a.run = run_defer_a,
+		.defer_b.run = run_defer_b,
+		.again.run = run_again };
+
+	(void)state;
+	assert_int_equal(loop_create("test", &script.loop), STATUS_OK);
+	loop_defer(script.loop, &script.post);
+	loop_defer(script.loop, &script.defer_a);
+	loop_run_here(script.loop);
+	assert_string_equal(script.order, "cr");
+	loop_destroy(script.loop);
+}
+
 struct pipe_test {
 	struct loop *loop;
 	struct loop_watch read, write;
@@ -293,6 +322,7 @@ int main(void)
 		cmocka_unit_test(test_deferred_tasks_run_after_the_round),
 		cmocka_unit_test(test_a_timer_can_release_itself_and_defer),
 		cmocka_unit_test(test_released_timers_never_fire),
+		cmocka_unit_test(test_cancelled_tasks_do_not_run),
 		cmocka_unit_test(test_watches_follow_a_pipe_to_its_end),
 		cmocka_unit_test(test_a_watch_refuses_a_bad_descriptor),
 	};

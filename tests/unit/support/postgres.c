@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The server is our child; a second child, the caretaker, holds the reading end
+ * of a pipe whose writing end is ours alone.  When this program ends, in whatever
+ * way, the caretaker reads the end of file, stops the server and removes the folder.
+ */
+#include "tests/unit/support/postgres.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <grp.h>
+#include <libpq-fe.h>
+#include <pwd.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define START_ATTEMPTS 600 /* of 50 ms: a loaded machine under a sanitizer */
+#define CHILDREN_MAX 256
+
+struct test_postgres {
+	char folder[32];
+	char data[48];
+	char dsn[96];
+	char binaries[64];
+	pid_t pid, caretaker;
+	int pipe;
+};
+
+static struct test_postgres only;
+
+static void nap(void)
+{
+	nanosleep(&(struct timespec){ .tv_nsec = 50000000 }, NULL);
+}
+
+static _Noreturn void give_up(const char *what)
+{
+	fprintf(stderr, "test postgres: %s: %s\n", what, strerror(errno));
+	exit(1);
+}
+
+static void find_binaries(struct test_postgres *server)
+{
+	for (int version = 20; version >= 13; version--) {
+		snprintf(server->binaries, sizeof(server->binaries), "/usr/lib/postgresql/%d/bin", version);
+		if (access(server->binaries, X_OK) == 0)
+			return;
+	}
+	errno = ENOENT;
+	give_up("no /usr/lib/postgresql/*/bin");
+}
+
+static void become_postgres(void)
+{
+	const struct passwd *user = geteuid() == 0 ? getpwnam("postgres") : NULL;
+
+	if (user != NULL && (setgroups(0, NULL) != 0 || setgid(user->pw_gid) != 0 || setuid(user->pw_uid) != 0))
+		_exit(126);
+}
+
+/* Runs a program of PostgreSQL's with its output in a file of the folder. */
+static pid_t run(const struct test_postgres *server, const char *program, const char *const *arguments)
+{
+	char path[128], log[96];
+	pid_t pid = fork();
+	int fd;
+
+	if (pid != 0)
+		return pid;
+	snprintf(path, sizeof(path), "%.63s/%s", server->binaries, program);
+	snprintf(log, sizeof(log), "%.31s/log", server->folder);
+	become_postgres();
+	fd = open(log, O_WRONLY | O_CREAT | O_APPEND, 0600);
+	if (fd < 0 || chdir(server->folder) != 0)
+		_exit(126);
+	dup2(fd, STDOUT_FILENO);
+	dup2(fd, STDERR_FILENO);
+	unsetenv("LD_PRELOAD");
+	execv(path, (char *const *)(const void *)arguments);
+	_exit(127);
+}
+
+static int remove_entry(const char *path, const struct stat *info, int type, struct FTW *where)
+{
+	(void)info;
+	(void)type;
+	(void)where;
+	return remove(path);
+}
+
+/* The processes whose parent is `pid`. */
+static int children_of(pid_t pid, pid_t children[CHILDREN_MAX])
+{
+	DIR *processes = opendir("/proc");
+	struct dirent *entry;
+	int count = 0;
+
+	while (processes != NULL && (entry = readdir(processes)) != NULL) {
+		char path[300], line[512];
+		const char *after;
+		FILE *file;
+		int parent = 0;
+
+		snprintf(path, sizeof(path), "/proc/%s/stat", entry->d_name);
+		if (entry->d_name[0] < '0' || entry->d_name[0] > '9' || (file = fopen(path, "re")) == NULL)
+			continue;
+		after = fgets(line, sizeof(line), file) != NULL ? strrchr(line, ')') : NULL;
+		if (after != NULL && sscanf(after + 1, " %*c %d", &parent) == 1 && parent == pid &&
+			count < CHILDREN_MAX)
+			children[count++] = (pid_t)strtol(entry->d_name, NULL, 10);
+		fclose(file);
+	}
+	if (processes != NULL)
+		closedir(processes);
+	return count;
+}
+
+void test_postgres_signal(struct test_postgres *server, int signal)
+{
+	pid_t children[CHILDREN_MAX];
+	int count;
+
+	if (signal != SIGCONT)
+		kill(server->pid, signal == SIGKILL ? SIGSTOP : signal); /* so that it makes no more of them */
+	count = children_of(server->pid, children);
+	for (int i = 0; i < count; i++)
+		kill(children[i], signal);
+	kill(server->pid, signal);
+}
+
+void test_postgres_kill(struct test_postgres *server)
+{
+	test_postgres_signal(server, SIGKILL);
+	waitpid(server->pid, NULL, 0);
+	server->pid = 0;
+}
+
+static bool is_running(const struct test_postgres *server)
+{
+	PGconn *connection = PQconnectdb(server->dsn);
+	bool is_up = PQstatus(connection) == CONNECTION_OK;
+
+	PQfinish(connection);
+	return is_up;
+}
+
+void test_postgres_restart(struct test_postgres *server)
+{
+	const char *arguments[] = { "postgres", "-D", server->data, "-k", server->folder, "-c",
+		"listen_addresses=", "-c", "max_connections=50", "-c", "shared_buffers=16MB", NULL };
+
+	/* After a kill the old processes may hold the shared memory for a moment, and the server refuse to start. */
+	for (int i = 0; i < START_ATTEMPTS; i++) {
+		if (server->pid > 0 && waitpid(server->pid, NULL, WNOHANG) == server->pid)
+			server->pid = 0;
+		if (server->pid == 0)
+			server->pid = run(server, "postgres", arguments);
+		if (is_running(server))
+			return;
+		nap();
+	}
+	give_up("the server does not come up");
+}
+
+static void stop_leftover(const struct test_postgres *server)
+{
+	char path[96], line[32] = "";
+	FILE *file;
+	pid_t pid;
+
+	snprintf(path, sizeof(path), "%.47s/postmaster.pid", server->data);
+	file = fopen(path, "re");
+	if (file == NULL)
+		return;
+	pid = fgets(line, sizeof(line), file) != NULL ? (pid_t)strtol(line, NULL, 10) : 0;
+	fclose(file);
+	if (pid <= 1)
+		return;
+	kill(pid, SIGCONT);
+	kill(pid, SIGQUIT);
+	for (int i = 0; i < 100 && access(path, F_OK) == 0; i++)
+		nap();
+}
+
+static _Noreturn void take_care(struct test_postgres *server, int fd)
+{
+	char byte;
+
+	setsid();
+	while (read(fd, &byte, 1) > 0)
+		continue;
+	stop_leftover(server);
+	nftw(server->folder, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+	_exit(0);
+}
+
+static void start_caretaker(struct test_postgres *server)
+{
+	int fds[2];
+
+	if (pipe2(fds, O_CLOEXEC) != 0)
+		give_up("pipe");
+	server->caretaker = fork();
+	if (server->caretaker < 0)
+		give_up("fork");
+	if (server->caretaker == 0) {
+		close(fds[1]);
+		/* Nobody may wait for our end through an inherited pipe of theirs. */
+		close(STDIN_FILENO);
+		close(STDOUT_FILENO);
+		close(STDERR_FILENO);
+		take_care(server, fds[0]);
+	}
+	close(fds[0]);
+	server->pipe = fds[1];
+}
+
+static void stop(void)
+{
+	if (only.pid > 0) {
+		test_postgres_signal(&only, SIGCONT);
+		kill(only.pid, SIGQUIT);
+		waitpid(only.pid, NULL, 0);
+	}
+	close(only.pipe);
+	waitpid(only.caretaker, NULL, 0);
+}
+
+struct test_postgres *test_postgres_start(void)
+{
+	struct test_postgres *server = &only;
+	const char *arguments[] = { "initdb", "-N", "-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C", "-D",
+		server->data, NULL };
+	const struct passwd *user = geteuid() == 0 ? getpwnam("postgres") : NULL;
+	int status = 0;
+	pid_t pid;
+
+	find_binaries(server);
+	snprintf(server->folder, sizeof(server->folder), "/tmp/homeward-pg-XXXXXX");
+	if (mkdtemp(server->folder) == NULL)
+		give_up("mkdtemp");
+	if (user != NULL && chown(server->folder, user->pw_uid, user->pw_gid) != 0)
+		give_up("chown");
+	snprintf(server->data, sizeof(server->data), "%.31s/data", server->folder);
+	snprintf(server->dsn, sizeof(server->dsn), "host=%.31s user=postgres dbname=postgres", server->folder);
+	start_caretaker(server);
+	atexit(stop);
+	pid = run(server, "initdb", arguments);
+	if (pid < 0 || waitpid(pid, &status, 0) != pid || status != 0)
+		give_up("initdb failed");
+	test_postgres_restart(server);
+	return server;
+}
+
+const char *test_postgres_dsn(const struct test_postgres *server)
+{
+	return server->dsn;
+}

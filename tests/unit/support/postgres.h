@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A private PostgreSQL for one test program: in a folder of its own under /tmp,
+ * on a unix socket only, run as user postgres when we are root.  It goes away
+ * with its folder when the program ends, however it ends.
+ */
+#ifndef TESTS_SUPPORT_POSTGRES_H
+#define TESTS_SUPPORT_POSTGRES_H
+
+struct test_postgres;
+
+/* Aborts with the reason when it cannot; call before making threads. */
+struct test_postgres *test_postgres_start(void);
+const char *test_postgres_dsn(const struct test_postgres *server);
+/* To the server and all its processes: SIGSTOP, SIGCONT. */
+void test_postgres_signal(struct test_postgres *server, int signal);
+/* kill -9 of all its processes, and its return on the same socket. */
+void test_postgres_kill(struct test_postgres *server);
+void test_postgres_restart(struct test_postgres *server);
+
+#endif
