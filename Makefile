@@ -46,7 +46,7 @@ sources = $(wildcard $(1)/*.c)
 objects = $(patsubst %.c,$(OUT)/%.o,$(1))
 MAIN    := $(call objects,$(wildcard *.c))
 
-.PHONY: all deps demo test check unit scenarios asan tsan fuzz bench bench-quick lint format install clean help
+.PHONY: all objects deps demo test check unit scenarios asan tsan fuzz bench bench-quick lint format install clean help
 .DEFAULT_GOAL := all
 
 all: deps $(OUT)/homeward ## build the program: build/release/homeward (VARIANT=debug|asan|tsan|clang for others)
@@ -115,7 +115,7 @@ scenarios: deps $(OUT)/homeward ## whole regions with real PostgreSQL and real c
 	HOMEWARD=$(abspath $(OUT)/homeward) /usr/bin/python3 -m pytest -q tests/scenarios $(PYTEST)
 
 test: ## everything, as CI runs it
-	@sh tests/run_all.sh
+	@bash tests/run_all.sh
 
 demo: deps $(OUT)/homeward ## three regions and a roaming driver's story (DATA=folder adds real sites and sessions)
 	@HOMEWARD=$(abspath $(OUT)/homeward) bash tests/demo.sh
@@ -133,6 +133,10 @@ bench: bench-quick ## every benchmark
 
 bench-quick: deps $(OUT)/homeward ## against nginx in the same run, under a minute
 	@HOMEWARD=$(abspath $(OUT)/homeward) /usr/bin/python3 tests/bench/quick.py
+
+# Everything compiled, nothing linked: what lint asks of clang.
+objects: $(MAIN) $(foreach folder,$(FOLDERS),$(OBJECTS_$(folder))) $(SUPPORT) \
+	$(call objects,$(wildcard tests/unit/*/test_*.c tests/fuzz/*.c))
 
 lint: deps ## layers, format, banned calls, file and function length, cppcheck, shellcheck, gcc and clang
 	@sh tests/lint/run.sh

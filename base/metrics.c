@@ -160,7 +160,7 @@ struct metric *metric_register(enum metric_kind kind, const char *name, const ch
 static void add_label(struct strbuf *text, const char *label, const char *value)
 {
 	strbuf_addf(text, "%s%s=\"", text->length > 0 ? "," : "", label);
-	for (size_t i = 0; value[i] != '\0' && i < LABEL_VALUE_MAX; i++) {
+	for (size_t i = 0; i < LABEL_VALUE_MAX && value[i] != '\0'; i++) {
 		unsigned char c = (unsigned char)value[i];
 		if (c == '\\' || c == '"')
 			strbuf_addf(text, "\\%c", c);

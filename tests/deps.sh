@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # Installs the Debian packages homeward is built and tested with, when missing.
 set -eu
 wanted="gcc clang make pkg-config git libc6-dev libmicrohttpd-dev libjansson-dev libpq-dev libcurl4-openssl-dev \
@@ -28,6 +29,7 @@ if [ ! -e "$policy" ]; then
 fi
 status=0
 $sudo apt-get update -q -o DPkg::Lock::Timeout=300 >/dev/null || status=$?
+# shellcheck disable=SC2086 # a list of package names, one word each
 [ "$status" != 0 ] || $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends \
 	-o DPkg::Lock::Timeout=300 $missing || status=$?
 [ "$made" = no ] || $sudo rm -f "$policy"
