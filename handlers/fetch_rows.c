@@ -367,5 +367,7 @@ void row_fetcher_close(struct row_fetcher *fetcher)
 	}
 	batch_destroy(fetcher->spare);
 	fetcher->spare = NULL;
+	loop_defer_cancel(fetcher->settings.loop, &fetcher->send);
+	fetcher->send_is_due = false;
 	free_when_idle(fetcher);
 }
