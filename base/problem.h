@@ -13,6 +13,8 @@ struct problem {
 	enum status status;
 	const char *detail;       /* how to put it right; NULL: the table's */
 	const char *code;         /* a finer code than the status's; NULL: the table's, e.g. "not-available" */
+	const char *title;        /* with a code of one's own; NULL: the table's */
+	int http_status;          /* with a code of one's own; 0: the table's */
 	const char *trace_id;     /* 32 hex digits or NULL */
 	const char *exchange;     /* exchange id text or NULL */
 	int retry_after_s;        /* 0: none */
