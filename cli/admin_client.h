@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One blocking call to a daemon's admin listener, over TCP or its unix socket;
+ * private to cli.  (base/http_client.h is for loops; a command has none.)
+ */
+#ifndef CLI_ADMIN_CLIENT_H
+#define CLI_ADMIN_CLIENT_H
+
+#include <stdint.h>
+
+#include "base/status.h"
+#include "base/strbuf.h"
+#include "cli/command.h"
+
+enum { ADMIN_CALL_MS = 10000, ADMIN_ANSWER_BYTES_MAX = 4 << 20 };
+
+/* where: "http://host:port", "unix:/path" or "/path".  STATUS_OK: an answer came, whatever it says; its HTTP
+ * status is in *http_status_out and its body is added to `body`.  Else the reason is in `why`. */
+MUST_CHECK enum status admin_call(const char *where, const char *method, const char *path, int64_t timeout_ms,
+	int *http_status_out, struct strbuf *body, struct strbuf *why);
+
+/* Where the daemon of these settings has its admin listener; STATUS_INVALID when only --admin can tell. */
+MUST_CHECK enum status admin_where(const char *config, struct strbuf *where);
+
+#endif

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * `homeward reload`: the same as SIGHUP, but the answer comes back: what was
+ * applied, what needs a restart, or why nothing was changed.
+ */
+#include <stdio.h>
+
+#include "base/json.h"
+#include "cli/admin_client.h"
+#include "cli/command.h"
+
+enum { OPTION_ADMIN = COMMAND_ID_FIRST };
+
+static void print_list(const json_t *answer, const char *member, const char *title)
+{
+	const json_t *list = json_object_get(answer, member);
+	size_t i;
+	json_t *key;
+
+	if (json_array_size(list) == 0)
+		return;
+	printf("%s:\n", title);
+	json_array_foreach(list, i, key) if (json_is_string(key)) printf("  %s\n", json_string_value(key));
+}
+
+static int show(int http_status, const struct strbuf *body)
+{
+	json_t *answer = NULL;
+	int exit_code = EXIT_CODE_OK;
+
+	if (json_parse(body->data, body->length, &answer, NULL) != STATUS_OK)
+		return command_fail(EXIT_CODE_FAILED, "the daemon answered %d and nothing readable", http_status);
+	if (http_status == 200) {
+		print_list(answer, "applied", "applied");
+		print_list(answer, "restart_needed", "needs a restart");
+		if (json_array_size(json_object_get(answer, "applied")) == 0 &&
+			json_array_size(json_object_get(answer, "restart_needed")) == 0)
+			printf("reloaded; no setting differs\n");
+	} else {
+		const char *detail = json_get_string(answer, "detail");
+
+		exit_code = command_fail(
+			EXIT_CODE_FAILED, "refused, nothing is changed:\n%s", detail != NULL ? detail : body->data);
+	}
+	json_decref(answer);
+	return exit_code;
+}
+
+int command_reload(int argc, char **argv)
+{
+	static const struct command_option options[] = {
+		{ OPTION_ADMIN, "admin", "WHERE", "http://host:port or unix:/path (default: from the settings)" },
+		COMMAND_OPTION_CONFIG,
+		COMMAND_OPTION_END,
+	};
+	static const struct command_usage usage = { "homeward reload", "[--admin WHERE]",
+		"Makes the running daemon read its settings, policy, certificates and CRL again: all or nothing.\n"
+		"Exit code 0: done; 1: refused, with the reasons; 69: no daemon answers.",
+		options, "homeward reload\nhomeward reload --admin http://127.0.0.1:7401\n" };
+	struct strbuf where = STRBUF_INIT, body = STRBUF_INIT, why = STRBUF_INIT;
+	struct command_line line;
+	int http_status, exit_code = EXIT_CODE_CONFIGURATION;
+	enum status status = STATUS_OK;
+
+	command_line_begin(&line, &usage, argc, argv);
+	while (command_line_next(&line) != COMMAND_LINE_END)
+		strbuf_adds(&where, line.value);
+	if (!command_line_expect(&line, 0, 0)) {
+		strbuf_release(&where);
+		return line.exit_code;
+	}
+	if (where.length == 0)
+		status = admin_where(line.config, &where);
+	if (status != STATUS_OK)
+		goto out;
+	status = admin_call(where.data, "POST", "/admin/v1/reload", ADMIN_CALL_MS, &http_status, &body, &why);
+	exit_code = status == STATUS_OK ? show(http_status, &body)
+					: command_fail(command_exit_code(status), "%s", why.data);
+out:
+	strbuf_release(&where);
+	strbuf_release(&body);
+	strbuf_release(&why);
+	return exit_code;
+}

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * `homeward status`: one daemon's view of itself and of its peers.  With -o json
+ * or csv only the peers are written, as rows; the whole answer is at
+ * GET /admin/v1/status.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "base/json.h"
+#include "cli/admin_client.h"
+#include "cli/command.h"
+
+enum { OPTION_ADMIN = COMMAND_ID_FIRST };
+
+static const char *milliseconds(const json_t *peer, const char *member, struct strbuf *text)
+{
+	int64_t value;
+
+	strbuf_reset(text);
+	if (!json_get_integer(peer, member, &value) || value < 0)
+		return NULL;
+	strbuf_addf(text, "%" PRId64, value);
+	return text->data;
+}
+
+static int show_peers(const json_t *answer, enum output_format format)
+{
+	static const struct output_column columns[] = {
+		{ "region", OUTPUT_TEXT },
+		{ "url", OUTPUT_TEXT },
+		{ "state", OUTPUT_TEXT },
+		{ "reason", OUTPUT_TEXT },
+		{ "since_ms", OUTPUT_NUMBER },
+		{ "last_success_ms", OUTPUT_NUMBER },
+		{ "round_trip_ms", OUTPUT_NUMBER },
+	};
+	struct output *output = output_create(stdout, format, columns, sizeof(columns) / sizeof(columns[0]));
+	struct strbuf since = STRBUF_INIT, success = STRBUF_INIT, round_trip = STRBUF_INIT;
+	size_t i;
+	json_t *peer;
+
+	json_array_foreach(json_object_get(answer, "peers"), i, peer) output_row(
+		output, (const char *const[]){ json_get_string(peer, "region"), json_get_string(peer, "url"),
+				json_get_string(peer, "state"), json_get_string(peer, "reason"),
+				milliseconds(peer, "since_ms", &since), milliseconds(peer, "last_success_ms", &success),
+				milliseconds(peer, "round_trip_ms", &round_trip) });
+	strbuf_release(&since);
+	strbuf_release(&success);
+	strbuf_release(&round_trip);
+	return output_finish(output);
+}
+
+static int show(int http_status, const struct strbuf *body, enum output_format format)
+{
+	json_t *answer = NULL;
+	int64_t routes = 0, generation = 0, in_flight = 0;
+	bool is_draining = false;
+
+	if (http_status != 200 || json_parse(body->data, body->length, &answer, NULL) != STATUS_OK)
+		return command_fail(EXIT_CODE_FAILED, "the daemon answered %d and nothing readable", http_status);
+	if (format == OUTPUT_TABLE) {
+		const json_t *table = json_object_get(answer, "routes");
+		const char *region = json_get_string(answer, "region"), *policy = json_get_string(answer, "policy");
+
+		(void)json_get_integer(table, "count", &routes);
+		(void)json_get_integer(table, "generation", &generation);
+		(void)json_get_integer(answer, "in_flight", &in_flight);
+		(void)json_get_boolean(answer, "draining", &is_draining);
+		printf("region %s, policy %s, %" PRId64 " routes (generation %" PRId64 "), %" PRId64
+		       " lookups in flight%s\n\n",
+			region != NULL ? region : "?", policy != NULL ? policy : "?", routes, generation, in_flight,
+			is_draining ? ", draining" : "");
+	}
+	int exit_code = show_peers(answer, format);
+	json_decref(answer);
+	return exit_code;
+}
+
+int command_status(int argc, char **argv)
+{
+	static const struct command_option options[] = {
+		{ OPTION_ADMIN, "admin", "WHERE", "http://host:port or unix:/path (default: from the settings)" },
+		COMMAND_OPTION_CONFIG,
+		COMMAND_OPTION_OUTPUT,
+		COMMAND_OPTION_END,
+	};
+	static const struct command_usage usage = { "homeward status", "[--admin WHERE]",
+		"Shows a running daemon's region, policy and routes, and how each peer's URL is doing.", options,
+		"homeward status --admin http://127.0.0.1:7401\n" };
+	struct strbuf where = STRBUF_INIT, body = STRBUF_INIT, why = STRBUF_INIT;
+	struct command_line line;
+	int http_status, exit_code = EXIT_CODE_CONFIGURATION;
+	enum status status = STATUS_OK;
+
+	command_line_begin(&line, &usage, argc, argv);
+	while (command_line_next(&line) != COMMAND_LINE_END)
+		strbuf_adds(&where, line.value);
+	if (!command_line_expect(&line, 0, 0)) {
+		strbuf_release(&where);
+		return line.exit_code;
+	}
+	if (where.length == 0)
+		status = admin_where(line.config, &where);
+	if (status != STATUS_OK)
+		goto out;
+	status = admin_call(where.data, "GET", "/admin/v1/status", ADMIN_CALL_MS, &http_status, &body, &why);
+	exit_code = status == STATUS_OK ? show(http_status, &body, line.format)
+					: command_fail(command_exit_code(status), "%s", why.data);
+out:
+	strbuf_release(&where);
+	strbuf_release(&body);
+	strbuf_release(&why);
+	return exit_code;
+}
