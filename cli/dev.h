@@ -119,6 +119,8 @@ MUST_CHECK enum status dev_daemon_wait_ports(
 	const struct dev_mesh *mesh, struct dev_region *region, struct strbuf *why);
 MUST_CHECK enum status dev_daemon_wait_ready(
 	const struct dev_mesh *mesh, const struct dev_region *region, struct strbuf *why);
+/* Makes it read its settings again and says why when it refuses them. */
+MUST_CHECK enum status dev_daemon_reload(const struct dev_region *region, struct strbuf *why);
 bool dev_daemon_is_ready(const struct dev_region *region);
 
 /* ---- dev_policy.c, dev_seed.c ---- */

@@ -2,7 +2,7 @@
 /*
  * The daemons of the development mesh.  Each starts on port 0, tells its ports in
  * ports.json, and then gets settings with those ports fixed and the peers' URLs,
- * which it reads at SIGHUP.  So no port is ever guessed to be free.
+ * which it is told to reload.  So no port is ever guessed to be free.
  */
 #include "cli/dev.h"
 
@@ -142,6 +142,24 @@ bool dev_daemon_is_ready(const struct dev_region *region)
 	strbuf_release(&body);
 	strbuf_release(&why);
 	return is_ready;
+}
+
+/* By its admin listener and not by SIGHUP, because only that brings a refusal back. */
+enum status dev_daemon_reload(const struct dev_region *region, struct strbuf *why)
+{
+	struct strbuf where = STRBUF_INIT, body = STRBUF_INIT;
+	int http_status = 0;
+	enum status status;
+
+	strbuf_addf(&where, "http://127.0.0.1:%lld", (long long)region->admin_port);
+	status = admin_call(where.data, "POST", "/admin/v1/reload", ADMIN_CALL_MS, &http_status, &body, why);
+	if (status == STATUS_OK && http_status != 200) {
+		strbuf_addf(why, "the daemon of %s refused its settings: %s", region->name, body.data);
+		status = STATUS_INVALID;
+	}
+	strbuf_release(&where);
+	strbuf_release(&body);
+	return status;
 }
 
 /* One more step of waiting for a daemon; says why not when it is gone or the time is. */
