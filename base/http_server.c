@@ -50,7 +50,7 @@ static struct MHD_Daemon *start_daemon(struct http_server *server)
 	unsigned flags = MHD_USE_EPOLL | MHD_USE_INTERNAL_POLLING_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_TURBO |
 			 MHD_USE_ERROR_LOG;
 	struct MHD_OptionItem tls_options[] = {
-		{ MHD_OPTION_HTTPS_CERT_CALLBACK, (intptr_t)http_on_certificate, NULL },
+		{ MHD_OPTION_HTTPS_CERT_CALLBACK, 0, (void *)(uintptr_t)http_on_certificate },
 		{ MHD_OPTION_HTTPS_PRIORITIES, 0, (void *)(uintptr_t)TLS_PRIORITIES },
 		{ MHD_OPTION_END, 0, NULL },
 	};
