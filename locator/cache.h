@@ -28,7 +28,7 @@ struct cache_key {
 
 /*
  * What the own gate said about giving this entry to one caller at one station, and the response built from it.
- * Valid while both generations are the current ones.  Immutable once in the slot.
+ * Valid while both generations are the current ones.  Immutable once in the slot, but for the response.
  */
 struct cache_permit {
 	atomic_int references;
@@ -36,7 +36,7 @@ struct cache_permit {
 	struct object_id station;
 	char caller[64];
 	int64_t built_second; /* of the monotonic clock: Age and ttl in the response change once a second */
-	struct http_response *response;
+	_Atomic(struct http_response *) response;                 /* set once, by whoever builds it first */
 	void (*release_response)(struct http_response *response); /* the cache itself knows no HTTP */
 };
 struct cache_permit *cache_permit_acquire(struct cache_permit *permit);

@@ -27,8 +27,9 @@ void cache_permit_release(struct cache_permit *permit)
 {
 	if (!permit || atomic_fetch_sub_explicit(&permit->references, 1, memory_order_acq_rel) != 1)
 		return;
-	if (permit->response)
-		permit->release_response(permit->response);
+	struct http_response *response = atomic_load_explicit(&permit->response, memory_order_relaxed);
+	if (response)
+		permit->release_response(response);
 	free(permit);
 }
 
