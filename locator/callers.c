@@ -183,7 +183,7 @@ const struct caller *callers_identify(struct callers *callers, const char *autho
 	const struct known_token *known = atomic_load_explicit(slot, memory_order_acquire);
 	if (known && known->length == length && hash_equal(known->token, token, length))
 		return known->caller;
-	struct caller wanted;
+	struct caller wanted = { 0 };
 	hash_sha256(token, length, wanted.token_hash);
 	const struct caller *caller = bsearch(&wanted, callers->callers, callers->count, sizeof(wanted), compare_hash);
 	if (caller && !known)
