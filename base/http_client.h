@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * HTTP client: one libcurl multi handle on one loop, warm keep-alive connections.
+ * HTTP client: libcurl on one loop, warm keep-alive connections, a pool apart for each region.
  * https is TLS 1.3 with the region's certificate, our CA only (CURLOPT_CAPATH off),
  * the CRL, and the server's SPIFFE URI checked against the region asked for.
  * Connections live at most 300 s and never past a certificate rotation.
@@ -37,7 +37,7 @@ enum http_client_error {
 const char *http_client_error_name(enum http_client_error error); /* "connection_refused" … */
 
 struct http_client_settings {
-	struct tls_store *tls;        /* NULL: http and server-authenticated https are refused for peers */
+	struct tls_store *tls; /* NULL: only plain http, calls to peers are refused.  Borrowed, outlives the client */
 	int connections_per_host_max; /* 0: 32 */
 };
 
@@ -65,9 +65,13 @@ typedef void http_client_done(void *arg, const struct http_client_result *result
 
 MUST_CHECK enum status http_client_create(
 	struct loop *loop, const struct http_client_settings *settings, struct http_client **client_out);
-/* Calls still under way end with HTTP_CLIENT_CANCELLED. */
+/* Calls still under way end with HTTP_CLIENT_CANCELLED, here.  Not from a completion.  Accepts NULL. */
 void http_client_destroy(struct http_client *client);
-/* *call_out (may be NULL) is valid until done. */
+/*
+ * STATUS_OK: done will come.  Otherwise it will not: STATUS_INVALID for a peer without our own certificate,
+ * STATUS_IO when that cannot be loaded, STATUS_DRAINING in a completion of http_client_destroy().
+ * *call_out (may be NULL) is valid until done.
+ */
 MUST_CHECK enum status http_client_send(struct http_client *client, const struct http_client_request *request,
 	http_client_done *done, void *arg, struct http_client_call **call_out);
 /* done still comes, with HTTP_CLIENT_CANCELLED. */
