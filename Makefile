@@ -46,7 +46,7 @@ sources = $(wildcard $(1)/*.c)
 objects = $(patsubst %.c,$(OUT)/%.o,$(1))
 MAIN    := $(call objects,$(wildcard *.c))
 
-.PHONY: all objects deps demo test check unit scenarios asan tsan fuzz bench bench-quick lint format install clean help
+.PHONY: all objects fuzzers deps demo test check unit scenarios asan tsan fuzz bench bench-quick lint format install clean help
 .DEFAULT_GOAL := all
 
 all: deps $(OUT)/homeward ## build the program: build/release/homeward (VARIANT=debug|asan|tsan|clang for others)
@@ -103,6 +103,13 @@ $(foreach folder,$(FOLDERS),$(eval $(call unit_test_rule,$(folder))))
 
 unit: deps $(UNIT_TESTS)
 	@sh tests/run_unit.sh $(UNIT_TESTS)
+
+# ---- fuzzers: tests/fuzz/fuzz_*.c, one program each, only with VARIANT=fuzz ----
+
+$(OUT)/tests/fuzz/fuzz_%: $(OUT)/tests/fuzz/fuzz_%.o $(foreach folder,$(USES_main),$(OUT)/lib$(folder).a)
+	$(CC) $(LDFLAGS) -fsanitize=fuzzer -o $@ $< $(foreach folder,$(USES_main),$(OUT)/lib$(folder).a) $(LDLIBS)
+
+fuzzers: $(patsubst %.c,$(OUT)/%,$(wildcard tests/fuzz/fuzz_*.c))
 
 # ---- what people run ----
 
