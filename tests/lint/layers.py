@@ -30,10 +30,14 @@ def includes(path):
             yield number, found.group(1)
 
 
-def refuse(folder, header, is_test):
-    """Why a file of `folder` may not include `header`; None when it may."""
+def refuse(folder, header, path):
+    """Why the file at `path`, of `folder`, may not include `header`; None when it may."""
     owner, _, name = header.rpartition("/")
-    if is_test and owner == "tests/unit/support":
+    beside = (path.parent / header).resolve()
+    tests = pathlib.Path("tests/unit").resolve()
+    if owner == "tests/unit/support" and path.parts[0] == "tests":
+        return None
+    if beside.exists() and beside.parent in (path.parent.resolve(), tests / "support"):
         return None
     if owner == folder:
         return None
@@ -47,10 +51,10 @@ def refuse(folder, header, is_test):
 def files():
     for folder in ALLOWED:
         for path in sorted(pathlib.Path(folder or ".").glob("*.[ch]")):
-            yield folder, path, False
+            yield folder, path
         if folder:
             for path in sorted(pathlib.Path("tests/unit", folder).glob("*.[ch]")):
-                yield folder, path, True
+                yield folder, path
 
 
 def circles(graph):
@@ -74,9 +78,9 @@ def circles(graph):
 
 def main():
     errors, graph = [], {}
-    for folder, path, is_test in files():
+    for folder, path in files():
         for number, header in includes(path):
-            reason = refuse(folder, header, is_test)
+            reason = refuse(folder, header, path)
             if reason:
                 errors.append(f'{path}:{number}: includes "{header}": {reason}')
             if path.suffix == ".h":

@@ -75,6 +75,7 @@ incremental() {
 cppcheck_all() {
 	cppcheck --enable=warning,performance,portability --std=c11 --quiet -j2 --cppcheck-build-dir=build/cppcheck \
 		--inline-suppr --suppressions-list=tests/lint/cppcheck.txt --error-exitcode=1 -I. -D_GNU_SOURCE \
+		--include=tests/lint/cppcheck.h \
 		--template='{file}:{line}: {id}: {message}' "$@"
 }
 
