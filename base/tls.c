@@ -108,14 +108,17 @@ static enum status load_revocations(struct tls_set *set, const char *path, struc
 		status = reject(why, path, "holds no CRL");
 		goto out;
 	}
+	/* One at a time: with these flags the list takes or frees what it is given, but stops at the first bad one. */
 	for (unsigned i = 0; i < count; i++) {
 		time_t next = gnutls_x509_crl_get_next_update(lists[i]);
 		if (next != (time_t)-1)
 			lower_to(&set->crl_expires_s, (int64_t)next);
+		if (status != STATUS_OK)
+			gnutls_x509_crl_deinit(lists[i]);
+		else if (gnutls_x509_trust_list_add_crls(set->trust, &lists[i], 1,
+				 GNUTLS_TL_VERIFY_CRL | GNUTLS_TL_NO_DUPLICATES | GNUTLS_TL_FAIL_ON_INVALID_CRL, 0) < 0)
+			status = reject(why, path, "a CRL is not signed by one of our CAs");
 	}
-	int added = gnutls_x509_trust_list_add_crls(set->trust, lists, count, GNUTLS_TL_VERIFY_CRL, 0);
-	if (added < 0 || (unsigned)added < count)
-		status = reject(why, path, "a CRL is not signed by one of our CAs");
 out:
 	gnutls_free(lists);
 	strbuf_release(&text);
