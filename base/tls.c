@@ -144,7 +144,7 @@ static bool key_fits(gnutls_privkey_t key, gnutls_x509_crt_t leaf)
 static enum status check_own(const struct tls_store *store, struct tls_set *set, gnutls_x509_crt_t *chain,
 	unsigned length, struct strbuf *why)
 {
-	struct tls_peer self;
+	struct tls_peer self = { .expires_s = 0 };
 	struct strbuf rule = STRBUF_INIT;
 	enum status status = STATUS_OK;
 	if (!key_fits(set->key, chain[0])) {

@@ -27,9 +27,9 @@
 #include "base/http_server.h"
 #include "base/metrics.h"
 #include "base/problem.h"
+#include "tests/unit/support/raw_http.h"
 
 #define BODY_MAX 1000
-#define PATIENCE_MS 10000 /* a test that waits this long has failed */
 
 struct fixture {
 	struct http_server *server;
@@ -38,13 +38,6 @@ struct fixture {
 	pthread_t answerer;
 	_Atomic(struct http_request *) held;
 };
-
-static int64_t now_ms(void)
-{
-	struct timespec now;
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
 
 /* ---- endpoints ---- */
 
@@ -119,8 +112,8 @@ static struct http_server_settings settings_of(struct fixture *fixture)
 		.threads = 1,
 		.connections_max = 100,
 		.body_bytes_max = BODY_MAX,
-		.request_deadline_ms = PATIENCE_MS,
-		.idle_timeout_ms = PATIENCE_MS,
+		.request_deadline_ms = RAW_HTTP_PATIENCE_MS,
+		.idle_timeout_ms = RAW_HTTP_PATIENCE_MS,
 		.routes = routes,
 		.route_count = sizeof routes / sizeof routes[0],
 		.arg = fixture,
@@ -143,69 +136,6 @@ static void stop(struct fixture *fixture)
 	http_response_release(fixture->prebuilt);
 }
 
-/* ---- a raw client ---- */
-
-static int dial(const struct fixture *fixture)
-{
-	struct sockaddr_in address = { .sin_family = AF_INET,
-		.sin_addr = { htonl(INADDR_LOOPBACK) },
-		.sin_port = htons((uint16_t)http_server_port(fixture->server)) };
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	assert_true(fd >= 0);
-	assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof address), 0);
-	return fd;
-}
-
-static void say(int fd, const char *bytes, size_t size)
-{
-	while (size > 0) {
-		ssize_t sent = send(fd, bytes, size, MSG_NOSIGNAL);
-		if (sent <= 0)
-			return; /* the server may refuse before everything is sent */
-		bytes += sent;
-		size -= (size_t)sent;
-	}
-}
-
-/* Reads until `wanted` is in the text, or the end when NULL.  Returns whether the connection ended. */
-static bool hear(int fd, char *text, size_t size, const char *wanted)
-{
-	size_t length = 0;
-	int64_t until_ms = now_ms() + PATIENCE_MS;
-	text[0] = '\0';
-	while (now_ms() < until_ms) {
-		if (wanted != NULL && strstr(text, wanted) != NULL)
-			return false;
-		struct pollfd poller = { .fd = fd, .events = POLLIN };
-		if (poll(&poller, 1, 100) <= 0)
-			continue;
-		ssize_t got = recv(fd, text + length, size - 1 - length, 0);
-		if (got <= 0)
-			return true;
-		length += (size_t)got;
-		text[length] = '\0';
-	}
-	fail_msg("nothing more came after: %s", text);
-	return false;
-}
-
-/* One exchange on a connection of its own; the request says Connection: close. */
-static void ask(const struct fixture *fixture, const char *request, char *answer, size_t size)
-{
-	int fd = dial(fixture);
-	say(fd, request, strlen(request));
-	hear(fd, answer, size, NULL);
-	close(fd);
-}
-
-static void expect(const struct fixture *fixture, const char *request, const char *first_line, const char *part)
-{
-	char answer[8192];
-	ask(fixture, request, answer, sizeof answer);
-	if (strncmp(answer, first_line, strlen(first_line)) != 0 || strstr(answer, part) == NULL)
-		fail_msg("%s\n---- gave ----\n%s\n---- not ----\n%s … %s", request, answer, first_line, part);
-}
-
 #define END " HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
 
 /* ---- tests ---- */
@@ -216,15 +146,19 @@ static void endpoints_are_found_and_parameters_decoded_once(void **state)
 	struct fixture fixture;
 	struct http_server_settings settings = settings_of(&fixture);
 	start(&fixture, &settings);
-	expect(&fixture, "GET /v1/things/a%20b%252F" END, "HTTP/1.1 200", "id=a b%2F rest=-");
-	expect(&fixture, "GET /v1/things/special" END, "HTTP/1.1 200", "literal");
-	expect(&fixture, "GET /v1/things/x?q=1%26q%3D2+3&z" END, "HTTP/1.1 200", "q=1&q=2 3 ");
-	expect(&fixture, "GET /files/a/b%20c/d" END, "HTTP/1.1 200", "rest=a/b c/d ");
-	expect(&fixture, "HEAD /v1/things/x" END, "HTTP/1.1 200", "Content-Length");
-	expect(&fixture, "GET /v1/nothing" END, "HTTP/1.1 404", "\"code\":\"not-found\"");
-	expect(&fixture, "GET /files/a%2Fb" END, "HTTP/1.1 404", "not-found");
-	expect(&fixture, "DELETE /v1/things/x" END, "HTTP/1.1 405", "Allow: ");
-	expect(&fixture, "DELETE /v1/things/x" END, "HTTP/1.1 405", "application/problem+json");
+	raw_http_expect(
+		http_server_port(fixture.server), "GET /v1/things/a%20b%252F" END, "HTTP/1.1 200", "id=a b%2F rest=-");
+	raw_http_expect(http_server_port(fixture.server), "GET /v1/things/special" END, "HTTP/1.1 200", "literal");
+	raw_http_expect(
+		http_server_port(fixture.server), "GET /v1/things/x?q=1%26q%3D2+3&z" END, "HTTP/1.1 200", "q=1&q=2 3 ");
+	raw_http_expect(http_server_port(fixture.server), "GET /files/a/b%20c/d" END, "HTTP/1.1 200", "rest=a/b c/d ");
+	raw_http_expect(http_server_port(fixture.server), "HEAD /v1/things/x" END, "HTTP/1.1 200", "Content-Length");
+	raw_http_expect(
+		http_server_port(fixture.server), "GET /v1/nothing" END, "HTTP/1.1 404", "\"code\":\"not-found\"");
+	raw_http_expect(http_server_port(fixture.server), "GET /files/a%2Fb" END, "HTTP/1.1 404", "not-found");
+	raw_http_expect(http_server_port(fixture.server), "DELETE /v1/things/x" END, "HTTP/1.1 405", "Allow: ");
+	raw_http_expect(http_server_port(fixture.server), "DELETE /v1/things/x" END, "HTTP/1.1 405",
+		"application/problem+json");
 	stop(&fixture);
 }
 
@@ -234,178 +168,25 @@ static void bodies_are_whole_and_bounded(void **state)
 	struct fixture fixture;
 	struct http_server_settings settings = settings_of(&fixture);
 	start(&fixture, &settings);
-	expect(&fixture, "POST /v1/things HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 5\r\n\r\nhello",
+	raw_http_expect(http_server_port(fixture.server),
+		"POST /v1/things HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 5\r\n\r\nhello",
 		"HTTP/1.1 200", "body=hello");
-	expect(&fixture, "POST /v1/things HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
-		"HTTP/1.1 200", "body=");
-	expect(&fixture, "POST /v1/things" END, "HTTP/1.1 411", "length-required");
+	raw_http_expect(http_server_port(fixture.server),
+		"POST /v1/things HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 0\r\n\r\n", "HTTP/1.1 200",
+		"body=");
+	raw_http_expect(http_server_port(fixture.server), "POST /v1/things" END, "HTTP/1.1 411", "length-required");
 	int calls = atomic_load(&fixture.calls);
 	struct strbuf large = STRBUF_INIT;
 	strbuf_addf(&large, "POST /v1/things HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: %d\r\n\r\n",
 		300000);
 	for (int i = 0; i < 300000; i++)
 		strbuf_addc(&large, 'x');
-	expect(&fixture, large.data, "HTTP/1.1 413", "too-large");
+	raw_http_expect(http_server_port(fixture.server), large.data, "HTTP/1.1 413", "too-large");
 	strbuf_release(&large);
-	expect(&fixture,
+	raw_http_expect(http_server_port(fixture.server),
 		"POST /v1/things HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 300000\r\n\r\n",
 		"HTTP/1.1 413", "Connection: close");
 	assert_int_equal(atomic_load(&fixture.calls), calls);
-	stop(&fixture);
-}
-
-struct payload {
-	const char *name;
-	const char *bytes;
-	size_t size;
-};
-#define PAYLOAD(name, bytes)                                                                                           \
-	{                                                                                                              \
-		name, bytes, sizeof(bytes) - 1                                                                         \
-	}
-#define AFTER "GET /v1/things/after HTTP/1.1\r\nHost: a\r\n\r\n"
-
-static const struct payload smuggling[] = {
-	PAYLOAD("length and chunks", "POST /v1/things HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n"
-				     "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n" AFTER),
-	PAYLOAD("two lengths", "POST /v1/things HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n"
-			       "Content-Length: 5\r\n\r\nabcXY" AFTER),
-	PAYLOAD("two equal lengths", "POST /v1/things HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n"
-				     "Content-Length: 3\r\n\r\nabc" AFTER),
-	PAYLOAD("identity", "POST /v1/things HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: identity\r\n"
-			    "Content-Length: 3\r\n\r\nabc" AFTER),
-	PAYLOAD("xchunked",
-		"POST /v1/things HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n" AFTER),
-	PAYLOAD("chunked get",
-		"GET /v1/things/a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" AFTER),
-	PAYLOAD("space before colon", "GET /v1/things/a HTTP/1.1\r\nHost : a\r\n\r\n" AFTER),
-	PAYLOAD("tab before colon", "GET /v1/things/a HTTP/1.1\r\nHost: a\r\nX-A\t: a\r\n\r\n" AFTER),
-	PAYLOAD("fold", "GET /v1/things/a HTTP/1.1\r\nHost: a\r\nX-A: b\r\n c\r\n\r\n" AFTER),
-	PAYLOAD("fold of the last field by tab", "GET /v1/things/a HTTP/1.1\r\nX-A: b\r\nHost: a\r\n\tc\r\n\r\n" AFTER),
-	PAYLOAD("fold in the middle", "GET /v1/things/a HTTP/1.1\r\nHost: a\r\nX-A: b\r\n c\r\nX-B: d\r\n\r\n" AFTER),
-	PAYLOAD("fold of nothing", "GET /v1/things/a HTTP/1.1\r\nHost: a\r\nX-A:\r\n c\r\n\r\n" AFTER),
-	PAYLOAD("fold first", "GET /v1/things/a HTTP/1.1\r\n X: a\r\nHost: a\r\n\r\n" AFTER),
-	PAYLOAD("bare LF everywhere", "GET /v1/things/a HTTP/1.1\nHost: a\n\n" AFTER),
-	PAYLOAD("bare LF after the request line", "GET /v1/things/a HTTP/1.1\nHost: a\r\n\r\n" AFTER),
-	PAYLOAD("bare LF after a field", "GET /v1/things/a HTTP/1.1\r\nHost: a\nX-A: b\r\n\r\n" AFTER),
-	PAYLOAD("bare LF after the last field", "GET /v1/things/a HTTP/1.1\r\nHost: a\n\r\n" AFTER),
-	PAYLOAD("bare LF as the empty line", "GET /v1/things/a HTTP/1.1\r\nHost: a\r\n\n" AFTER),
-	PAYLOAD("bare LF as the empty line before a body",
-		"POST /v1/things HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\nabc" AFTER),
-	PAYLOAD("bare CR in a field", "GET /v1/things/a HTTP/1.1\r\nHost: a\r\nX-A: b\rX-B: c\r\n\r\n" AFTER),
-	PAYLOAD("CR CR LF", "GET /v1/things/a HTTP/1.1\r\nHost: a\r\r\n\r\n" AFTER),
-	PAYLOAD("no host", "GET /v1/things/a HTTP/1.1\r\n\r\n" AFTER),
-	PAYLOAD("no host in 1.0", "GET /v1/things/a HTTP/1.0\r\nConnection: keep-alive\r\n\r\n" AFTER),
-	PAYLOAD("two hosts", "GET /v1/things/a HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n" AFTER),
-	PAYLOAD("a list of hosts", "GET /v1/things/a HTTP/1.1\r\nHost: a, b\r\n\r\n" AFTER),
-	PAYLOAD("an empty host", "GET /v1/things/a HTTP/1.1\r\nHost:\r\n\r\n" AFTER),
-	PAYLOAD("two content types", "POST /v1/things HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Type: a/b\r\n"
-				     "content-type: c/d\r\n\r\na" AFTER),
-	PAYLOAD("two credentials", "GET /v1/things/a HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer a\r\nauthorization: "
-				   "Bearer b\r\n\r\n" AFTER),
-	PAYLOAD("our header twice", "GET /v1/things/a HTTP/1.1\r\nHost: a\r\nHomeward-Timeout-Ms: 1\r\n"
-				    "homeward-timeout-ms: 2\r\n\r\n" AFTER),
-	PAYLOAD("NUL in a value", "GET /v1/things/a HTTP/1.1\r\nHost: a\r\nX: a\0b\r\n\r\n" AFTER),
-	PAYLOAD("NUL in a name", "GET /v1/things/a HTTP/1.1\r\nHost: a\r\nX\0Y: ab\r\n\r\n" AFTER),
-	PAYLOAD("NUL after the last value", "GET /v1/things/a HTTP/1.1\r\nHost: a\0\r\n\r\n" AFTER),
-	PAYLOAD("NUL in the target", "GET /v1/things/a\0b HTTP/1.1\r\nHost: a\r\n\r\n" AFTER),
-	PAYLOAD("NUL in the version", "GET /v1/things/a HTTP/1.1\0x\r\nHost: a\r\n\r\n" AFTER),
-	PAYLOAD("control character in a value", "GET /v1/things/a HTTP/1.1\r\nHost: a\r\nX: a\001b\r\n\r\n" AFTER),
-	PAYLOAD("a name that is no token", "GET /v1/things/a HTTP/1.1\r\nHost: a\r\nX(Y): a\r\n\r\n" AFTER),
-	PAYLOAD("an empty name", "GET /v1/things/a HTTP/1.1\r\nHost: a\r\n: a\r\n\r\n" AFTER),
-	PAYLOAD("no colon", "GET /v1/things/a HTTP/1.1\r\nHost: a\r\nX-A\r\n\r\n" AFTER),
-	PAYLOAD("length with a plus", "POST /v1/things HTTP/1.1\r\nHost: a\r\nContent-Length: +5\r\n\r\nabcde" AFTER),
-	PAYLOAD("length with a minus", "POST /v1/things HTTP/1.1\r\nHost: a\r\nContent-Length: -5\r\n\r\nabcde" AFTER),
-	PAYLOAD("length in hex", "POST /v1/things HTTP/1.1\r\nHost: a\r\nContent-Length: 0x5\r\n\r\nabcde" AFTER),
-	PAYLOAD("length with a list", "POST /v1/things HTTP/1.1\r\nHost: a\r\nContent-Length: 5, 5\r\n\r\nabcde" AFTER),
-	PAYLOAD("length with a trailing space",
-		"POST /v1/things HTTP/1.1\r\nHost: a\r\nContent-Length: 5 x\r\n\r\nabcde" AFTER),
-	PAYLOAD("length that overflows",
-		"POST /v1/things HTTP/1.1\r\nHost: a\r\nContent-Length: 18446744073709551621\r\n\r\nabcde" AFTER),
-	PAYLOAD("no length", "POST /v1/things HTTP/1.1\r\nHost: a\r\n\r\n" AFTER),
-	PAYLOAD("chunk ended by LF",
-		"POST /v1/things HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\n\r\n" AFTER),
-	PAYLOAD("chunk extension", "POST /v1/things HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: "
-				   "chunked\r\n\r\n3;a=b\r\nabc\r\n0\r\n\r\n" AFTER),
-	PAYLOAD("version 9.9", "GET /v1/things/a HTTP/9.9\r\nHost: a\r\n\r\n" AFTER),
-	PAYLOAD("version 1.2", "GET /v1/things/a HTTP/1.2\r\nHost: a\r\n\r\n" AFTER),
-	PAYLOAD("lower-case version", "GET /v1/things/a http/1.1\r\nHost: a\r\n\r\n" AFTER),
-	PAYLOAD("no version", "GET /v1/things/a\r\nHost: a\r\n\r\n" AFTER),
-	PAYLOAD("absolute target", "GET http://evil/v1/things/a HTTP/1.1\r\nHost: a\r\n\r\n" AFTER),
-	PAYLOAD("authority target", "CONNECT evil:443 HTTP/1.1\r\nHost: a\r\n\r\n" AFTER),
-	PAYLOAD("asterisk target", "OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n" AFTER),
-	PAYLOAD("two spaces", "GET  /v1/things/a HTTP/1.1\r\nHost: a\r\n\r\n" AFTER),
-	PAYLOAD("space in the target", "GET /v1/things/a b HTTP/1.1\r\nHost: a\r\n\r\n" AFTER),
-	PAYLOAD("tab in the target", "GET /v1/things/a\tb HTTP/1.1\r\nHost: a\r\n\r\n" AFTER),
-	PAYLOAD("escaped NUL", "GET /v1/things/a%00b HTTP/1.1\r\nHost: a\r\n\r\n" AFTER),
-	PAYLOAD("escaped LF", "GET /v1/things/a%0ab HTTP/1.1\r\nHost: a\r\n\r\n" AFTER),
-	PAYLOAD("bad escape", "GET /v1/things/a%zzb HTTP/1.1\r\nHost: a\r\n\r\n" AFTER),
-	PAYLOAD("cut escape", "GET /v1/things/a%2 HTTP/1.1\r\nHost: a\r\n\r\n" AFTER),
-	PAYLOAD("bad escape in the query", "GET /v1/things/a?q=%g1 HTTP/1.1\r\nHost: a\r\n\r\n" AFTER),
-	PAYLOAD("dots", "GET /v1/things/../things/a HTTP/1.1\r\nHost: a\r\n\r\n" AFTER),
-	PAYLOAD("escaped dots", "GET /v1/things/%2e%2E HTTP/1.1\r\nHost: a\r\n\r\n" AFTER),
-	PAYLOAD("a dot", "GET /v1/./things/a HTTP/1.1\r\nHost: a\r\n\r\n" AFTER),
-	PAYLOAD("an empty segment", "GET /v1//things/a HTTP/1.1\r\nHost: a\r\n\r\n" AFTER),
-	PAYLOAD("backslash", "GET /v1/things/a\\b HTTP/1.1\r\nHost: a\r\n\r\n" AFTER),
-};
-
-static void smuggling_never_reaches_an_endpoint(void **state)
-{
-	(void)state;
-	struct fixture fixture;
-	struct http_server_settings settings = settings_of(&fixture);
-	start(&fixture, &settings);
-	for (size_t i = 0; i < sizeof smuggling / sizeof smuggling[0]; i++) {
-		char answer[8192];
-		int fd = dial(&fixture);
-		say(fd, smuggling[i].bytes, smuggling[i].size);
-		hear(fd, answer, sizeof answer, NULL);
-		close(fd);
-		/* What came after would have been answered with 200 by an endpoint, had it been read as a request. */
-		if (atomic_load(&fixture.calls) != 0 || strstr(answer, " 200 ") != NULL ||
-			(answer[0] != '\0' && strncmp(answer, "HTTP/1.1 4", 10) != 0 &&
-				strncmp(answer, "HTTP/1.0 4", 10) != 0 && strncmp(answer, "HTTP/1.1 505", 12) != 0))
-			fail_msg("%s: %d calls, answer:\n%s", smuggling[i].name, atomic_load(&fixture.calls), answer);
-	}
-	stop(&fixture);
-}
-
-static void ordinary_requests_pass_the_guard(void **state)
-{
-	(void)state;
-	static const char *const ordinary[] = {
-		"GET /v1/things/a HTTP/1.1\r\nHost: localhost:7400\r\nUser-Agent: curl/7.88.1\r\nAccept: */*\r\n\r\n",
-		"GET /v1/things/a HTTP/1.1\r\nHost:a\r\nX-Empty:\r\nX-Spaces:   b  \r\nAccept: a\r\nAccept: b\r\n\r\n",
-		"GET /v1/things/a HTTP/1.1\r\nX-Utf8: \xc3\xa9\r\nHost: [::1]:80\r\nCookie: a=b; c=\"d\"\r\n\r\n",
-		"GET /v1/things/a?q=%C3%A9&r=s HTTP/1.1\r\nCookie: k\r\nHost: under_score.test\r\nTE: trailers\r\n\r\n",
-		"GET /v1/things/a HTTP/1.0\r\nHost: a\r\nConnection: Keep-Alive\r\nX-Spaces-Last: b \t \r\n\r\n",
-		"PUT /v1/things/a HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nContent-Type: application/json\r\n\r\n{}",
-	};
-	struct fixture fixture;
-	struct http_server_settings settings = settings_of(&fixture);
-	start(&fixture, &settings);
-	int fd = dial(&fixture);
-	for (size_t i = 0; i < sizeof ordinary / sizeof ordinary[0]; i++) {
-		char answer[2048];
-		say(fd, ordinary[i], strlen(ordinary[i]));
-		hear(fd, answer, sizeof answer, "body=");
-		if (strstr(answer, " 200 OK") == NULL)
-			fail_msg("%s\n---- gave ----\n%s", ordinary[i], answer);
-	}
-	/* The same bytes a few at a time, as a network may deliver them. */
-	for (size_t at = 0; at < strlen(ordinary[1]); at++) {
-		say(fd, ordinary[1] + at, 1);
-		if (at % 16 == 0)
-			nanosleep(&(struct timespec){ .tv_nsec = 2000000 }, NULL);
-	}
-	char answer[2048];
-	hear(fd, answer, sizeof answer, "body=");
-	/* Pipelined. */
-	char twice[1024];
-	snprintf(twice, sizeof twice, "%s%s", ordinary[0], ordinary[3]);
-	say(fd, twice, strlen(twice));
-	hear(fd, answer, sizeof answer, "q=\xc3\xa9 body=");
-	close(fd);
 	stop(&fixture);
 }
 
@@ -416,8 +197,8 @@ static void strict_paths_refuse_escapes(void **state)
 	struct http_server_settings settings = settings_of(&fixture);
 	settings.strict_path = true;
 	start(&fixture, &settings);
-	expect(&fixture, "GET /v1/things/a%41" END, "HTTP/1.1 400", "percent escapes");
-	expect(&fixture, "GET /v1/things/a?q=%41" END, "HTTP/1.1 200", "q=A");
+	raw_http_expect(http_server_port(fixture.server), "GET /v1/things/a%41" END, "HTTP/1.1 400", "percent escapes");
+	raw_http_expect(http_server_port(fixture.server), "GET /v1/things/a?q=%41" END, "HTTP/1.1 200", "q=A");
 	stop(&fixture);
 }
 
@@ -438,7 +219,7 @@ static void long_targets_are_bounded(void **state)
 		for (size_t at = 0; at < cases[i].length; at++)
 			strbuf_addc(&request, 'x');
 		strbuf_adds(&request, END);
-		expect(&fixture, request.data, cases[i].first_line, "HTTP/1.1");
+		raw_http_expect(http_server_port(fixture.server), request.data, cases[i].first_line, "HTTP/1.1");
 		strbuf_release(&request);
 	}
 	stop(&fixture);
@@ -457,20 +238,20 @@ static void a_trickling_body_ends_at_the_deadline(void **state)
 		"GET /v1/thin",
 	};
 	for (size_t i = 0; i < 3; i++) {
-		int fd = dial(&fixture);
-		int64_t begun_ms = now_ms();
+		int fd = raw_http_dial(http_server_port(fixture.server));
+		int64_t begun_ms = raw_http_now_ms();
 		bool ended = false;
-		say(fd, beginnings[i], strlen(beginnings[i]));
-		while (!ended && now_ms() - begun_ms < 5000) {
+		raw_http_says(fd, beginnings[i]);
+		while (!ended && raw_http_now_ms() - begun_ms < 5000) {
 			struct pollfd poller = { .fd = fd, .events = POLLIN };
 			char byte;
-			say(fd, "x", 1);
+			raw_http_say(fd, "x", 1);
 			if (poll(&poller, 1, 50) > 0)
 				ended = recv(fd, &byte, 1, 0) <= 0;
 		}
 		close(fd);
 		assert_true(ended);
-		assert_in_range(now_ms() - begun_ms, 300, 2000);
+		assert_in_range(raw_http_now_ms() - begun_ms, 300, 2000);
 	}
 	assert_int_equal(atomic_load(&fixture.calls), 0);
 	stop(&fixture);
@@ -485,10 +266,10 @@ static void idle_and_old_connections_are_closed(void **state)
 	settings.idle_timeout_ms = 200;
 	settings.connection_age_ms_max = 1;
 	start(&fixture, &settings);
-	int fd = dial(&fixture);
+	int fd = raw_http_dial(http_server_port(fixture.server));
 	nanosleep(&(struct timespec){ .tv_nsec = 5000000 }, NULL);
-	say(fd, "GET /prebuilt HTTP/1.1\r\nHost: a\r\n\r\n", strlen("GET /prebuilt HTTP/1.1\r\nHost: a\r\n\r\n"));
-	assert_true(hear(fd, answer, sizeof answer, NULL));
+	raw_http_says(fd, "GET /prebuilt HTTP/1.1\r\nHost: a\r\n\r\n");
+	assert_true(raw_http_hear(fd, answer, sizeof answer, NULL));
 	assert_non_null(strstr(answer, "Connection: close"));
 	assert_non_null(strstr(answer, "Content-Type: text/plain"));
 	assert_non_null(strstr(answer, "\r\n\r\nprebuilt"));
@@ -497,9 +278,9 @@ static void idle_and_old_connections_are_closed(void **state)
 
 	settings.connection_age_ms_max = 0;
 	start(&fixture, &settings);
-	fd = dial(&fixture);
-	say(fd, "GET /prebuilt HTTP/1.1\r\nHost: a\r\n\r\n", strlen("GET /prebuilt HTTP/1.1\r\nHost: a\r\n\r\n"));
-	assert_true(hear(fd, answer, sizeof answer, NULL));
+	fd = raw_http_dial(http_server_port(fixture.server));
+	raw_http_says(fd, "GET /prebuilt HTTP/1.1\r\nHost: a\r\n\r\n");
+	assert_true(raw_http_hear(fd, answer, sizeof answer, NULL));
 	assert_null(strstr(answer, "Connection: close"));
 	close(fd);
 	stop(&fixture);
@@ -516,13 +297,13 @@ static void suspended_requests_are_answered_from_another_thread(void **state)
 	for (int round = 0; round < 5; round++) {
 		for (int i = 0; i < 32; i++) {
 			if (round == 0)
-				fds[i] = dial(&fixture);
-			say(fds[i], "GET /later HTTP/1.1\r\nHost: a\r\n\r\n",
+				fds[i] = raw_http_dial(http_server_port(fixture.server));
+			raw_http_say(fds[i], "GET /later HTTP/1.1\r\nHost: a\r\n\r\n",
 				strlen("GET /later HTTP/1.1\r\nHost: a\r\n\r\n"));
 		}
 		for (int i = 0; i < 32; i++) {
 			char answer[1024];
-			hear(fds[i], answer, sizeof answer, "later");
+			raw_http_hear(fds[i], answer, sizeof answer, "later");
 		}
 	}
 	for (int i = 0; i < 32; i++)
@@ -533,8 +314,8 @@ static void suspended_requests_are_answered_from_another_thread(void **state)
 
 static struct http_request *wait_held(struct fixture *fixture)
 {
-	int64_t until_ms = now_ms() + PATIENCE_MS;
-	while (atomic_load(&fixture->held) == NULL && now_ms() < until_ms)
+	int64_t until_ms = raw_http_now_ms() + RAW_HTTP_PATIENCE_MS;
+	while (atomic_load(&fixture->held) == NULL && raw_http_now_ms() < until_ms)
 		nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
 	struct http_request *request = atomic_exchange(&fixture->held, NULL);
 	assert_non_null(request);
@@ -549,18 +330,18 @@ static void a_reply_after_the_client_left_is_safe(void **state)
 	settings.request_deadline_ms = 200;
 	start(&fixture, &settings);
 	/* The client goes at once. */
-	int fd = dial(&fixture);
-	say(fd, "GET /hold HTTP/1.1\r\nHost: a\r\n\r\n", strlen("GET /hold HTTP/1.1\r\nHost: a\r\n\r\n"));
+	int fd = raw_http_dial(http_server_port(fixture.server));
+	raw_http_says(fd, "GET /hold HTTP/1.1\r\nHost: a\r\n\r\n");
 	struct http_request *request = wait_held(&fixture);
 	close(fd);
 	assert_int_equal(http_server_in_flight(fixture.server), 1);
 	http_request_reply(request, http_response_create(200, NULL, "late", 4));
 	/* The deadline takes the connection before the answer comes. */
-	fd = dial(&fixture);
-	say(fd, "GET /hold HTTP/1.1\r\nHost: a\r\n\r\n", strlen("GET /hold HTTP/1.1\r\nHost: a\r\n\r\n"));
+	fd = raw_http_dial(http_server_port(fixture.server));
+	raw_http_says(fd, "GET /hold HTTP/1.1\r\nHost: a\r\n\r\n");
 	request = wait_held(&fixture);
 	char answer[256];
-	assert_true(hear(fd, answer, sizeof answer, NULL));
+	assert_true(raw_http_hear(fd, answer, sizeof answer, NULL));
 	assert_string_equal(answer, "");
 	close(fd);
 	http_request_reply(request, NULL);
@@ -574,12 +355,12 @@ static void draining_closes_after_the_answer(void **state)
 	struct fixture fixture;
 	struct http_server_settings settings = settings_of(&fixture);
 	start(&fixture, &settings);
-	int waiting = dial(&fixture);
-	int idle = dial(&fixture);
+	int waiting = raw_http_dial(http_server_port(fixture.server));
+	int idle = raw_http_dial(http_server_port(fixture.server));
 	char answer[1024];
-	say(idle, "GET /prebuilt HTTP/1.1\r\nHost: a\r\n\r\n", strlen("GET /prebuilt HTTP/1.1\r\nHost: a\r\n\r\n"));
-	hear(idle, answer, sizeof answer, "prebuilt");
-	say(waiting, "GET /hold HTTP/1.1\r\nHost: a\r\n\r\n", strlen("GET /hold HTTP/1.1\r\nHost: a\r\n\r\n"));
+	raw_http_says(idle, "GET /prebuilt HTTP/1.1\r\nHost: a\r\n\r\n");
+	raw_http_hear(idle, answer, sizeof answer, "prebuilt");
+	raw_http_says(waiting, "GET /hold HTTP/1.1\r\nHost: a\r\n\r\n");
 	struct http_request *request = wait_held(&fixture);
 	struct sockaddr_in address = { .sin_family = AF_INET,
 		.sin_addr = { htonl(INADDR_LOOPBACK) },
@@ -589,11 +370,11 @@ static void draining_closes_after_the_answer(void **state)
 	assert_int_equal(connect(refused, (struct sockaddr *)&address, sizeof address), -1);
 	assert_int_equal(errno, ECONNREFUSED);
 	close(refused);
-	say(idle, "GET /prebuilt HTTP/1.1\r\nHost: a\r\n\r\n", strlen("GET /prebuilt HTTP/1.1\r\nHost: a\r\n\r\n"));
-	assert_true(hear(idle, answer, sizeof answer, NULL));
+	raw_http_says(idle, "GET /prebuilt HTTP/1.1\r\nHost: a\r\n\r\n");
+	assert_true(raw_http_hear(idle, answer, sizeof answer, NULL));
 	assert_non_null(strstr(answer, "Connection: close"));
 	http_request_reply(request, http_response_create(200, NULL, "done", 4));
-	assert_true(hear(waiting, answer, sizeof answer, NULL));
+	assert_true(raw_http_hear(waiting, answer, sizeof answer, NULL));
 	assert_non_null(strstr(answer, "Connection: close"));
 	assert_non_null(strstr(answer, "done"));
 	close(idle);
@@ -609,26 +390,26 @@ static void connections_over_the_limit_are_closed(void **state)
 	char answer[1024];
 	settings.connections_max = 2;
 	start(&fixture, &settings);
-	int first = dial(&fixture);
-	int second = dial(&fixture);
-	say(first, "GET /prebuilt HTTP/1.1\r\nHost: a\r\n\r\n", strlen("GET /prebuilt HTTP/1.1\r\nHost: a\r\n\r\n"));
-	say(second, "GET /prebuilt HTTP/1.1\r\nHost: a\r\n\r\n", strlen("GET /prebuilt HTTP/1.1\r\nHost: a\r\n\r\n"));
-	hear(first, answer, sizeof answer, "prebuilt");
-	hear(second, answer, sizeof answer, "prebuilt");
-	int third = dial(&fixture);
-	assert_true(hear(third, answer, sizeof answer, NULL));
+	int first = raw_http_dial(http_server_port(fixture.server));
+	int second = raw_http_dial(http_server_port(fixture.server));
+	raw_http_says(first, "GET /prebuilt HTTP/1.1\r\nHost: a\r\n\r\n");
+	raw_http_says(second, "GET /prebuilt HTTP/1.1\r\nHost: a\r\n\r\n");
+	raw_http_hear(first, answer, sizeof answer, "prebuilt");
+	raw_http_hear(second, answer, sizeof answer, "prebuilt");
+	int third = raw_http_dial(http_server_port(fixture.server));
+	assert_true(raw_http_hear(third, answer, sizeof answer, NULL));
 	assert_string_equal(answer, "");
 	close(third);
 	close(first);
 	close(second);
 	/* The places are free again. */
-	int64_t until_ms = now_ms() + PATIENCE_MS;
+	int64_t until_ms = raw_http_now_ms() + RAW_HTTP_PATIENCE_MS;
 	answer[0] = '\0';
-	while (strstr(answer, "prebuilt") == NULL && now_ms() < until_ms) {
-		third = dial(&fixture);
-		say(third, "GET /prebuilt HTTP/1.1\r\nHost: a\r\n\r\n",
+	while (strstr(answer, "prebuilt") == NULL && raw_http_now_ms() < until_ms) {
+		third = raw_http_dial(http_server_port(fixture.server));
+		raw_http_say(third, "GET /prebuilt HTTP/1.1\r\nHost: a\r\n\r\n",
 			strlen("GET /prebuilt HTTP/1.1\r\nHost: a\r\n\r\n"));
-		hear(third, answer, sizeof answer, "prebuilt");
+		raw_http_hear(third, answer, sizeof answer, "prebuilt");
 		close(third);
 	}
 	assert_non_null(strstr(answer, "prebuilt"));
@@ -637,11 +418,11 @@ static void connections_over_the_limit_are_closed(void **state)
 	settings.connections_max = 100;
 	settings.connections_per_ip_max = 1;
 	start(&fixture, &settings);
-	first = dial(&fixture);
-	say(first, "GET /prebuilt HTTP/1.1\r\nHost: a\r\n\r\n", strlen("GET /prebuilt HTTP/1.1\r\nHost: a\r\n\r\n"));
-	hear(first, answer, sizeof answer, "prebuilt");
-	second = dial(&fixture);
-	assert_true(hear(second, answer, sizeof answer, NULL));
+	first = raw_http_dial(http_server_port(fixture.server));
+	raw_http_says(first, "GET /prebuilt HTTP/1.1\r\nHost: a\r\n\r\n");
+	raw_http_hear(first, answer, sizeof answer, "prebuilt");
+	second = raw_http_dial(http_server_port(fixture.server));
+	assert_true(raw_http_hear(second, answer, sizeof answer, NULL));
 	close(first);
 	close(second);
 	stop(&fixture);
@@ -673,8 +454,8 @@ static void unix_sockets_are_private_and_replaced(void **state)
 	assert_int_equal(http_server_port(fixture.server), 0);
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof address), 0);
-	say(fd, "GET /prebuilt HTTP/1.1\r\nHost: a\r\n\r\n", strlen("GET /prebuilt HTTP/1.1\r\nHost: a\r\n\r\n"));
-	hear(fd, answer, sizeof answer, "prebuilt");
+	raw_http_says(fd, "GET /prebuilt HTTP/1.1\r\nHost: a\r\n\r\n");
+	raw_http_hear(fd, answer, sizeof answer, "prebuilt");
 	close(fd);
 	/* A second server must not take the path of a living one. */
 	struct http_server *second = NULL;
@@ -712,8 +493,8 @@ static void requests_are_measured(void **state)
 	struct http_server_settings settings = settings_of(&fixture);
 	struct strbuf text = STRBUF_INIT;
 	start(&fixture, &settings);
-	expect(&fixture, "GET /v1/things/a" END, "HTTP/1.1 200", "id=a");
-	expect(&fixture, "GET /nowhere" END, "HTTP/1.1 404", "not-found");
+	raw_http_expect(http_server_port(fixture.server), "GET /v1/things/a" END, "HTTP/1.1 200", "id=a");
+	raw_http_expect(http_server_port(fixture.server), "GET /nowhere" END, "HTTP/1.1 404", "not-found");
 	metrics_write(&text);
 	assert_non_null(strstr(text.data, "route=\"/v1/things/{id}\",method=\"GET\",code=\"2xx\""));
 	assert_non_null(strstr(text.data, "route=\"none\",method=\"any\",code=\"4xx\""));
@@ -726,8 +507,6 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(endpoints_are_found_and_parameters_decoded_once),
 		cmocka_unit_test(bodies_are_whole_and_bounded),
-		cmocka_unit_test(smuggling_never_reaches_an_endpoint),
-		cmocka_unit_test(ordinary_requests_pass_the_guard),
 		cmocka_unit_test(strict_paths_refuse_escapes),
 		cmocka_unit_test(long_targets_are_bounded),
 		cmocka_unit_test(a_trickling_body_ends_at_the_deadline),

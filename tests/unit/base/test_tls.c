@@ -19,7 +19,7 @@
 
 #include <gnutls/gnutls.h>
 
-#include "../support/certificates.h"
+#include "tests/unit/support/certificates.h"
 #include "base/http_server.h"
 #include "base/tls.h"
 

@@ -4,7 +4,7 @@
  * itself issues, and written with plain stdio, so that no code under test makes its
  * own evidence.  Not for use from more than one thread.
  */
-#include "certificates.h"
+#include "tests/unit/support/certificates.h"
 
 #include <dirent.h>
 #include <stdio.h>
