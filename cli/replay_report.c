@@ -19,10 +19,10 @@ void tally_add(struct tally *tally, const char *name)
 {
 	int at = 0;
 
-	while (at < tally->count && strncmp(tally->names[at], name, TALLY_NAME_SIZE - 1) != 0)
+	while (at < tally->count && at < TALLY_NAMES_MAX && strncmp(tally->names[at], name, TALLY_NAME_SIZE - 1) != 0)
 		at++;
 	if (at == TALLY_NAMES_MAX)
-		name = "other";
+		name = "other"; /* the last place is kept for it */
 	if (at == tally->count) {
 		tally->count++;
 		(void)snprintf(tally->names[at], TALLY_NAME_SIZE, "%s", name);
