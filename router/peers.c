@@ -77,7 +77,7 @@ void peers_destroy(struct peers *peers)
 {
 	if (peers == NULL)
 		return;
-	peers_probe_stop(peers);
+	must(peers->prober == NULL);
 	free_list(peers->peers, peers->count);
 	pthread_mutex_destroy(&peers->mutex);
 	free(peers);

@@ -70,7 +70,8 @@ struct routes_settings {
 /* Starts with the copy on disk if there is one, else empty and not ready. */
 MUST_CHECK enum status routes_create(const struct routes_settings *settings, struct routes **routes_out);
 void routes_destroy(struct routes *routes);
-/* Follows changes on this loop (the control loop; the bulk read may block it). */
+/* Follows changes on this loop (the control loop); the bulk read runs in a short-lived thread of its own.
+ * Destroy the routes before the loop. */
 MUST_CHECK enum status routes_follow(struct routes *routes, struct loop *loop, struct database *database);
 void routes_find(struct routes *routes, const struct object_id *object, struct route_answer *answer);
 uint64_t routes_generation(const struct routes *routes);
@@ -128,8 +129,10 @@ struct peer_row {
 	int64_t round_trip_ms;   /* smoothed; -1 unknown */
 };
 void peers_each(struct peers *peers, void (*each)(void *arg, const struct peer_row *row), void *arg);
-/* Probes down and suspect URLs with GET /peer/v1/health from this loop (the control loop). */
+/* Probes URLs that are down or suspect, and those in use once that were idle for 10 s, with GET /peer/v1/health
+ * from this loop (the control loop). */
 MUST_CHECK enum status peers_probe(struct peers *peers, struct loop *loop, struct http_client *client);
+/* After the loop has stopped, before it, its client and the peers are destroyed.  Without a prober: nothing. */
 void peers_probe_stop(struct peers *peers);
 
 /* ---- delegate: one per engine; batches lookups for one peer into one request ---- */
@@ -145,6 +148,8 @@ struct delegate_settings {
 
 MUST_CHECK enum status delegate_create(struct loop *loop, struct http_client *client, struct peers *peers,
 	const struct delegate_settings *settings, struct delegate **delegate_out);
+/* After its loop has stopped and before the client is destroyed.  Lookups still under way are forgotten: their
+ * done is not called, for whoever waits for it may be gone by then. */
 void delegate_destroy(struct delegate *delegate);
 
 /* answer is borrowed: the callee may take record by nulling it.  failure: HTTP_CLIENT_OK or the transport's reason. */
