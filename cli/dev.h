@@ -140,10 +140,11 @@ enum { DEV_SEED_RESTRICTED = 16, DEV_SEED_CONSENTED = 17, DEV_SEED_BLOCKED = 18,
 /* ---- dev_up.c ---- */
 
 MUST_CHECK enum status dev_up(struct dev_mesh *mesh, struct strbuf *why);
+enum dev_parts { DEV_DATABASE = 1, DEV_DAEMON = 2 };
 /* Stops what runs of one region, or (NULL) of all. */
-void dev_stop(struct dev_mesh *mesh, struct dev_region *only);
-/* Starts what does not run. */
-MUST_CHECK enum status dev_start(struct dev_mesh *mesh, struct dev_region *region, struct strbuf *why);
+void dev_stop(struct dev_mesh *mesh, struct dev_region *only, int parts);
+/* Starts what does not run of these, and waits: for readiness only when both are to run. */
+MUST_CHECK enum status dev_start(struct dev_mesh *mesh, struct dev_region *region, int parts, struct strbuf *why);
 void dev_print_story(const struct dev_mesh *mesh);
 
 #endif

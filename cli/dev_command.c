@@ -18,6 +18,8 @@ enum {
 	OPTION_FOREGROUND,
 	OPTION_ENGINES,
 	OPTION_REGION,
+	OPTION_NO_DATABASE,
+	OPTION_DATABASE_ONLY,
 	ENGINES_MAX = 64
 };
 
@@ -72,7 +74,7 @@ static int take_down(struct dev_mesh *mesh)
 	struct strbuf why = STRBUF_INIT;
 	enum status status;
 
-	dev_stop(mesh, NULL);
+	dev_stop(mesh, NULL, DEV_DATABASE | DEV_DAEMON);
 	dev_mesh_forget(mesh);
 	status = dev_folder_remove(mesh, &why);
 	if (status != STATUS_OK)
@@ -146,16 +148,22 @@ static int run_up(int argc, char **argv)
 	return bring_up(&mesh, folder, line.format, stays);
 }
 
-static const struct command_option choose_options[] = {
+static const struct command_option mesh_options[] = {
+	{ OPTION_DIR, "dir", "DIR", "which mesh (default: the last one brought up)" },
+	COMMAND_OPTION_OUTPUT,
+	COMMAND_OPTION_END,
+};
+static const struct command_option region_options[] = {
 	{ OPTION_DIR, "dir", "DIR", "which mesh (default: the last one brought up)" },
 	{ OPTION_REGION, "region", "NAME", "which region" },
-	COMMAND_OPTION_OUTPUT,
+	{ OPTION_NO_DATABASE, "no-database", NULL, "only the daemon" },
+	{ OPTION_DATABASE_ONLY, "database-only", NULL, "only PostgreSQL" },
 	COMMAND_OPTION_END,
 };
 
 /* Reads a line with --dir and --region and loads that mesh; EXIT_CODE_OK and line->is_over when only help was asked. */
 static int choose(struct command_line *line, const struct command_usage *usage, int argc, char **argv,
-	struct dev_mesh *mesh, struct dev_region **region_out)
+	struct dev_mesh *mesh, struct dev_region **region_out, int *parts_out)
 {
 	const char *folder = NULL, *name = NULL;
 	struct strbuf why = STRBUF_INIT;
@@ -165,8 +173,10 @@ static int choose(struct command_line *line, const struct command_usage *usage, 
 	for (int id; (id = command_line_next(line)) != COMMAND_LINE_END;) {
 		if (id == OPTION_DIR)
 			folder = line->value;
-		else
+		else if (id == OPTION_REGION)
 			name = line->value;
+		else
+			*parts_out = id == OPTION_NO_DATABASE ? DEV_DAEMON : DEV_DATABASE;
 	}
 	if (!command_line_expect(line, 0, 0))
 		return line->exit_code;
@@ -189,10 +199,10 @@ static int choose(struct command_line *line, const struct command_usage *usage, 
 static int run_down(int argc, char **argv)
 {
 	static const struct command_usage usage = { "homeward dev down", "[--dir DIR]",
-		"Stops exactly what `dev up` started and removes its folder.", choose_options, "homeward dev down\n" };
+		"Stops exactly what `dev up` started and removes its folder.", mesh_options, "homeward dev down\n" };
 	struct command_line line;
 	struct dev_mesh mesh;
-	int exit_code = choose(&line, &usage, argc, argv, &mesh, NULL);
+	int exit_code = choose(&line, &usage, argc, argv, &mesh, NULL, NULL);
 
 	if (exit_code != EXIT_CODE_OK || line.is_over)
 		return exit_code;
@@ -203,8 +213,8 @@ static int run_down(int argc, char **argv)
 static int run_status(int argc, char **argv)
 {
 	static const struct command_usage usage = { "homeward dev status", "[--dir DIR]",
-		"Shows each region's processes and ports.  Exit code 1: one of them is not up and ready.",
-		choose_options, "homeward dev status\nhomeward dev status -o json\n" };
+		"Shows each region's processes and ports.  Exit code 1: one of them is not up and ready.", mesh_options,
+		"homeward dev status\nhomeward dev status -o json\n" };
 	static const struct output_column columns[] = {
 		{ "region", OUTPUT_TEXT },
 		{ "daemon", OUTPUT_TEXT },
@@ -218,7 +228,7 @@ static int run_status(int argc, char **argv)
 	struct command_line line;
 	struct dev_mesh mesh;
 	bool all_are_up = true;
-	int exit_code = choose(&line, &usage, argc, argv, &mesh, NULL);
+	int exit_code = choose(&line, &usage, argc, argv, &mesh, NULL, NULL);
 
 	if (exit_code != EXIT_CODE_OK || line.is_over)
 		return exit_code;
@@ -252,17 +262,18 @@ static int run_start(int argc, char **argv)
 {
 	static const struct command_usage usage = { "homeward dev start", "--region NAME [--dir DIR]",
 		"Starts what does not run of one region, on the ports it had, and waits until it is ready.",
-		choose_options, "homeward dev start --region na\n" };
+		region_options, "homeward dev start --region na\n" };
 	struct strbuf why = STRBUF_INIT;
 	struct dev_region *region = NULL;
 	struct command_line line;
 	struct dev_mesh mesh;
-	int exit_code = choose(&line, &usage, argc, argv, &mesh, &region);
+	int parts = DEV_DATABASE | DEV_DAEMON;
+	int exit_code = choose(&line, &usage, argc, argv, &mesh, &region, &parts);
 
 	if (exit_code != EXIT_CODE_OK || line.is_over)
 		return exit_code;
 	dev_signals_block();
-	enum status status = dev_start(&mesh, region, &why);
+	enum status status = dev_start(&mesh, region, parts, &why);
 	if (status != STATUS_OK)
 		return fail(status, &why);
 	strbuf_release(&why);
@@ -272,18 +283,19 @@ static int run_start(int argc, char **argv)
 static int run_stop(int argc, char **argv)
 {
 	static const struct command_usage usage = { "homeward dev stop", "--region NAME [--dir DIR]",
-		"Stops one region's daemon and PostgreSQL; `dev start` brings them back.", choose_options,
+		"Stops one region's daemon and PostgreSQL; `dev start` brings them back.", region_options,
 		"homeward dev stop --region na\n" };
 	struct strbuf why = STRBUF_INIT;
 	struct dev_region *region = NULL;
 	struct command_line line;
 	struct dev_mesh mesh;
-	int exit_code = choose(&line, &usage, argc, argv, &mesh, &region);
+	int parts = DEV_DATABASE | DEV_DAEMON;
+	int exit_code = choose(&line, &usage, argc, argv, &mesh, &region, &parts);
 
 	if (exit_code != EXIT_CODE_OK || line.is_over)
 		return exit_code;
 	dev_signals_block();
-	dev_stop(&mesh, region);
+	dev_stop(&mesh, region, parts);
 	enum status status = dev_mesh_save(&mesh, &why);
 	if (status != STATUS_OK)
 		return fail(status, &why);

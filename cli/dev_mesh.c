@@ -110,31 +110,28 @@ enum status dev_folder_remove(const struct dev_mesh *mesh, struct strbuf *why)
 	return STATUS_IO;
 }
 
-static json_t *process_json(const struct dev_process *process)
-{
-	return json_pack("{s:I,s:I}", "pid", (json_int_t)process->pid, "started", (json_int_t)process->started);
-}
-
 json_t *dev_mesh_json(const struct dev_mesh *mesh)
 {
-	json_t *regions = json_array(), *tokens;
-	struct strbuf dsn = STRBUF_INIT, path = STRBUF_INIT;
+	struct strbuf dsn = STRBUF_INIT, config = STRBUF_INIT, tokens = STRBUF_INIT;
+	json_t *regions = json_object();
 
 	for (size_t i = 0; i < mesh->region_count; i++) {
 		const struct dev_region *region = &mesh->regions[i];
 
 		strbuf_reset(&dsn);
 		dev_dsn(mesh, region, &dsn);
-		tokens = json_string(dev_path(mesh, region, "tokens", &path));
-		json_array_append_new(
-			regions, json_pack("{s:s,s:I,s:I,s:I,s:s,s:s,s:o,s:o,s:o}", "name", region->name, "api",
-					 (json_int_t)region->api_port, "peer", (json_int_t)region->peer_port, "admin",
-					 (json_int_t)region->admin_port, "dsn", dsn.data, "config",
-					 dev_path(mesh, region, "homeward.conf", &path), "tokens", tokens, "daemon",
-					 process_json(&region->daemon), "postgres", process_json(&region->postgres)));
+		json_object_set_new(regions, region->name,
+			json_pack("{s:I,s:I,s:I,s:s,s:s,s:s,s:I,s:I,s:I,s:I}", "api", (json_int_t)region->api_port,
+				"peer", (json_int_t)region->peer_port, "admin", (json_int_t)region->admin_port, "dsn",
+				dsn.data, "config", dev_path(mesh, region, "homeward.conf", &config), "tokens",
+				dev_path(mesh, region, "tokens", &tokens), "pid", (json_int_t)region->daemon.pid,
+				"started", (json_int_t)region->daemon.started, "postgres_pid",
+				(json_int_t)region->postgres.pid, "postgres_started",
+				(json_int_t)region->postgres.started));
 	}
 	strbuf_release(&dsn);
-	strbuf_release(&path);
+	strbuf_release(&config);
+	strbuf_release(&tokens);
 	return json_pack("{s:s,s:s,s:s,s:I,s:I,s:I,s:o}", "folder", mesh->folder, "trust_domain", mesh->trust_domain,
 		"postgres_folder", mesh->postgres_folder, "engines", (json_int_t)mesh->engines, "user",
 		(json_int_t)mesh->user, "group", (json_int_t)mesh->group, "regions", regions);
@@ -155,14 +152,15 @@ enum status dev_mesh_save(const struct dev_mesh *mesh, struct strbuf *why)
 	return status;
 }
 
-static void read_process(const json_t *json, struct dev_process *process)
+static bool read_process(const json_t *json, const char *pid_key, const char *started_key, struct dev_process *process)
 {
 	int64_t pid = 0, started = 0;
 
-	(void)json_get_integer(json, "pid", &pid);
-	(void)json_get_integer(json, "started", &started);
+	if (!json_get_integer(json, pid_key, &pid) || !json_get_integer(json, started_key, &started))
+		return false;
 	process->pid = (pid_t)pid;
 	process->started = (uint64_t)started;
+	return true;
 }
 
 static bool read_text(const json_t *json, const char *member, char *text, size_t size)
@@ -177,31 +175,30 @@ static bool read_text(const json_t *json, const char *member, char *text, size_t
 
 static bool read_mesh(struct dev_mesh *mesh, const json_t *json)
 {
-	const json_t *regions = json_object_get(json, "regions");
+	json_t *regions = json_object_get(json, "regions");
 	int64_t user = 0, group = 0;
-	size_t i;
-	json_t *entry;
 
 	if (!read_text(json, "folder", mesh->folder, sizeof(mesh->folder)) ||
 		!read_text(json, "trust_domain", mesh->trust_domain, sizeof(mesh->trust_domain)) ||
 		!read_text(json, "postgres_folder", mesh->postgres_folder, sizeof(mesh->postgres_folder)) ||
 		!json_get_integer(json, "engines", &mesh->engines) || !json_get_integer(json, "user", &user) ||
-		!json_get_integer(json, "group", &group) || json_array_size(regions) > DEV_REGIONS_MAX)
+		!json_get_integer(json, "group", &group) || json_object_size(regions) > DEV_REGIONS_MAX)
 		return false;
 	mesh->user = (uid_t)user;
 	mesh->group = (gid_t)group;
-	json_array_foreach(regions, i, entry)
-	{
-		struct dev_region *region = &mesh->regions[i];
+	for (void *at = json_object_iter(regions); at != NULL; at = json_object_iter_next(regions, at)) {
+		struct dev_region *region = &mesh->regions[mesh->region_count];
+		const json_t *entry = json_object_iter_value(at);
+		const char *name = json_object_iter_key(at);
 
-		if (!read_text(entry, "name", region->name, sizeof(region->name)) || !region_is_valid(region->name) ||
-			!json_get_integer(entry, "api", &region->api_port) ||
+		if (!region_is_valid(name) || !json_get_integer(entry, "api", &region->api_port) ||
 			!json_get_integer(entry, "peer", &region->peer_port) ||
-			!json_get_integer(entry, "admin", &region->admin_port))
+			!json_get_integer(entry, "admin", &region->admin_port) ||
+			!read_process(entry, "pid", "started", &region->daemon) ||
+			!read_process(entry, "postgres_pid", "postgres_started", &region->postgres))
 			return false;
-		read_process(json_object_get(entry, "daemon"), &region->daemon);
-		read_process(json_object_get(entry, "postgres"), &region->postgres);
-		mesh->region_count = i + 1;
+		memcpy(region->name, name, strlen(name) + 1);
+		mesh->region_count++;
 	}
 	return true;
 }

@@ -82,7 +82,7 @@ static void add_person(json_t *list, const struct dev_mesh *mesh, const struct d
 
 	dev_token_id(mesh, region, i, &uid);
 	dev_driver_id(mesh, region, i, &driver);
-	add_object(list, "token", ID_FORMAT_RFID_UID, &uid,
+	add_object(list, "token", ID_FORMAT_OPAQUE, &uid,
 		json_pack("{s:s,s:s,s:b,s:s,s:s,s:s,s:s,s:s,s:s}", "uid", uid.data, "type", "RFID", "valid", is_valid,
 			"contract_ref", driver.data, "valid_until", until, "driver_id", driver.data, "operator",
 			OPERATOR, "restricted", restricted, "consent_analytics", consent));

@@ -109,41 +109,56 @@ enum status dev_up(struct dev_mesh *mesh, struct strbuf *why)
 	return status;
 }
 
-enum status dev_start(struct dev_mesh *mesh, struct dev_region *region, struct strbuf *why)
+enum status dev_start(struct dev_mesh *mesh, struct dev_region *region, int parts, struct strbuf *why)
 {
 	enum status status = STATUS_OK;
 
-	if (!dev_process_is_alive(&region->postgres))
-		status = dev_postgres_start(mesh, region, why);
-	if (status == STATUS_OK)
-		status = dev_mesh_save(mesh, why);
-	if (status == STATUS_OK)
-		status = dev_postgres_wait(mesh, region, why);
-	if (status == STATUS_OK && !dev_process_is_alive(&region->daemon))
+	if ((parts & DEV_DATABASE) != 0) {
+		if (!dev_process_is_alive(&region->postgres))
+			status = dev_postgres_start(mesh, region, why);
+		if (status == STATUS_OK)
+			status = dev_postgres_wait(mesh, region, why);
+		if (status == STATUS_OK)
+			status = dev_mesh_save(mesh, why);
+	}
+	if (status != STATUS_OK || (parts & DEV_DAEMON) == 0)
+		return status;
+	if (!dev_process_is_alive(&region->daemon))
 		status = dev_daemon_start(mesh, region, why);
 	if (status == STATUS_OK)
 		status = dev_mesh_save(mesh, why);
 	if (status == STATUS_OK)
+		status = dev_daemon_wait_ports(mesh, region, why);
+	if (status == STATUS_OK && (parts & DEV_DATABASE) != 0)
 		status = dev_daemon_wait_ready(mesh, region, why);
 	return status;
 }
 
 /* SIGCONT too: a stopped process would never hear of the end. */
-void dev_stop(struct dev_mesh *mesh, struct dev_region *only)
+static void tell(const struct dev_process *process, int signal_number)
 {
-	for (size_t i = 0; i < mesh->region_count; i++)
-		if (only == NULL || only == &mesh->regions[i]) {
-			dev_process_signal(&mesh->regions[i].daemon, SIGTERM);
-			dev_process_signal(&mesh->regions[i].daemon, SIGCONT);
-		}
-	for (size_t i = 0; i < mesh->region_count; i++)
-		if (only == NULL || only == &mesh->regions[i]) {
-			dev_process_end(&mesh->regions[i].daemon, DEV_STOP_MS);
-			/* SIGINT is PostgreSQL's fast shutdown. */
-			dev_process_signal(&mesh->regions[i].postgres, SIGINT);
-			dev_process_signal(&mesh->regions[i].postgres, SIGCONT);
-		}
-	for (size_t i = 0; i < mesh->region_count; i++)
+	dev_process_signal(process, signal_number);
+	dev_process_signal(process, SIGCONT);
+}
+
+void dev_stop(struct dev_mesh *mesh, struct dev_region *only, int parts)
+{
+	bool stops_daemon = (parts & DEV_DAEMON) != 0, stops_database = (parts & DEV_DATABASE) != 0;
+
+	for (size_t i = 0; i < mesh->region_count && stops_daemon; i++)
+		if (only == NULL || only == &mesh->regions[i])
+			tell(&mesh->regions[i].daemon, SIGTERM);
+	for (size_t i = 0; i < mesh->region_count; i++) {
+		struct dev_region *region = &mesh->regions[i];
+
+		if (only != NULL && only != region)
+			continue;
+		if (stops_daemon)
+			dev_process_end(&region->daemon, DEV_STOP_MS);
+		if (stops_database)
+			tell(&region->postgres, SIGINT); /* PostgreSQL's fast shutdown */
+	}
+	for (size_t i = 0; i < mesh->region_count && stops_database; i++)
 		if (only == NULL || only == &mesh->regions[i])
 			dev_process_end(&mesh->regions[i].postgres, DEV_STOP_MS);
 }

@@ -36,6 +36,7 @@ struct pki_authority {
 
 struct pki_request {
 	const char *region;
+	const char *trust_domain; /* refused unless it is the authority's; NULL: whatever that is */
 	int days;
 	const char *dns[PKI_NAMES_MAX];
 	size_t dns_count;
@@ -76,6 +77,8 @@ MUST_CHECK enum status pki_folder_init(const char *folder, const char *trust_dom
 MUST_CHECK enum status pki_folder_issue(const char *folder, const struct pki_request *request, struct strbuf *why);
 /* serial in hex, any case, colons allowed.  STATUS_NOT_FOUND: never issued here; STATUS_CONFLICT: revoked already. */
 MUST_CHECK enum status pki_folder_revoke(const char *folder, const char *serial, struct strbuf *why);
+/* The same for a certificate itself, which the authority may have signed elsewhere. */
+MUST_CHECK enum status pki_folder_revoke_certificate(const char *folder, X509 *certificate, struct strbuf *why);
 MUST_CHECK enum status pki_read_certificate(const char *path, X509 **certificate_out, struct strbuf *why);
 MUST_CHECK enum status pki_read_crl(const char *path, X509_CRL **crl_out, struct strbuf *why);
 

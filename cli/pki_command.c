@@ -78,6 +78,7 @@ static int run_issue(int argc, char **argv)
 	static const struct command_option options[] = {
 		{ OPTION_DIR, "dir", "DIR", "the authority's folder" },
 		{ OPTION_REGION, "region", "NAME", "the region it is for" },
+		{ OPTION_TRUST_DOMAIN, "trust-domain", "NAME", "refuse if the authority's is another" },
 		{ OPTION_DAYS, "days", "N", "how long it lasts (90)" },
 		{ OPTION_DNS, "dns", "NAME", "a DNS name as well; may be given again" },
 		{ OPTION_IP, "ip", "ADDRESS", "an IP address as well; may be given again" },
@@ -99,6 +100,8 @@ static int run_issue(int argc, char **argv)
 			folder = line.value;
 		else if (id == OPTION_REGION)
 			request.region = line.value;
+		else if (id == OPTION_TRUST_DOMAIN)
+			request.trust_domain = line.value;
 		else if (id == OPTION_DAYS)
 			(void)command_line_number(&line, 1, DAYS_MAX, &days);
 		else if (id == OPTION_DNS && request.dns_count < PKI_NAMES_MAX)
@@ -159,7 +162,8 @@ static int run_revoke(int argc, char **argv)
 		}
 	}
 	if (status == STATUS_OK)
-		status = pki_folder_revoke(folder, serial, &why);
+		status = certificate != NULL ? pki_folder_revoke_certificate(folder, certificate, &why)
+					     : pki_folder_revoke(folder, serial, &why);
 	if (status == STATUS_OK)
 		printf("serial %s is revoked; give %s/crl.pem to every region\n", serial, folder);
 	X509_free(certificate);

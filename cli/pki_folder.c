@@ -277,6 +277,12 @@ enum status pki_folder_issue(const char *folder, const struct pki_request *reque
 	status = load(folder, &authority, &index, why);
 	if (status != STATUS_OK)
 		goto out;
+	if (request->trust_domain != NULL && strcmp(request->trust_domain, authority.trust_domain) != 0) {
+		strbuf_addf(why, "the authority in %s is that of %s, not of %s", folder, authority.trust_domain,
+			request->trust_domain);
+		status = STATUS_FORBIDDEN;
+		goto out;
+	}
 	status = pki_certificate_make(&authority, request, &certificate, &key, why);
 	if (status != STATUS_OK)
 		goto out;
@@ -313,15 +319,11 @@ static bool same_serial(const char *known, const char *given)
 	return is_same;
 }
 
-enum status pki_folder_revoke(const char *folder, const char *serial, struct strbuf *why)
+static json_t *find_entry(const json_t *index, const char *serial)
 {
-	struct pki_authority authority = { .key = NULL };
-	json_t *index = NULL, *entry, *found = NULL;
-	enum status status = load(folder, &authority, &index, why);
 	size_t i;
+	json_t *entry, *found = NULL;
 
-	if (status != STATUS_OK)
-		goto out;
 	json_array_foreach(json_object_get(index, "certificates"), i, entry)
 	{
 		const char *known = json_get_string(entry, "serial");
@@ -329,19 +331,58 @@ enum status pki_folder_revoke(const char *folder, const char *serial, struct str
 		if (known != NULL && same_serial(known, serial))
 			found = entry;
 	}
+	return found;
+}
+
+/* found may be NULL: then nothing of that serial is known. */
+static enum status revoke_entry(const char *folder, const struct pki_authority *authority, json_t *index, json_t *found,
+	const char *serial, struct strbuf *why)
+{
 	if (found == NULL) {
 		strbuf_addf(why, "no certificate with serial %s was issued in %s", serial, folder);
-		status = STATUS_NOT_FOUND;
-	} else if (json_object_get(found, "revoked_at") != NULL) {
-		strbuf_addf(why, "serial %s is revoked already", serial);
-		status = STATUS_CONFLICT;
-	} else if (json_object_set_new(found, "revoked_at", json_integer((json_int_t)time(NULL))) != 0) {
-		status = STATUS_NO_MEMORY;
-	} else {
-		status = write_index(folder, &authority, index, why);
+		return STATUS_NOT_FOUND;
 	}
-out:
+	if (json_object_get(found, "revoked_at") != NULL) {
+		strbuf_addf(why, "serial %s is revoked already", serial);
+		return STATUS_CONFLICT;
+	}
+	if (json_object_set_new(found, "revoked_at", json_integer((json_int_t)time(NULL))) != 0)
+		return STATUS_NO_MEMORY;
+	return write_index(folder, authority, index, why);
+}
+
+enum status pki_folder_revoke(const char *folder, const char *serial, struct strbuf *why)
+{
+	struct pki_authority authority = { .key = NULL };
+	json_t *index = NULL;
+	enum status status = load(folder, &authority, &index, why);
+
+	if (status == STATUS_OK)
+		status = revoke_entry(folder, &authority, index, find_entry(index, serial), serial, why);
 	json_decref(index);
+	pki_authority_release(&authority);
+	return status;
+}
+
+enum status pki_folder_revoke_certificate(const char *folder, X509 *certificate, struct strbuf *why)
+{
+	struct pki_authority authority = { .key = NULL };
+	struct strbuf serial = STRBUF_INIT;
+	json_t *index = NULL, *found;
+	enum status status = load(folder, &authority, &index, why);
+
+	pki_serial(certificate, &serial);
+	found = find_entry(index, serial.data);
+	if (status == STATUS_OK && found == NULL &&
+		X509_verify(certificate, X509_get0_pubkey(authority.certificate)) == 1) {
+		found = index_entry(certificate, "");
+		if (json_array_append_new(json_object_get(index, "certificates"), found) != 0)
+			status = STATUS_NO_MEMORY;
+	}
+	if (status == STATUS_OK)
+		status = revoke_entry(folder, &authority, index, found, serial.data, why);
+	json_decref(index);
+	strbuf_release(&serial);
 	pki_authority_release(&authority);
 	return status;
 }
