@@ -14,13 +14,16 @@ enum { OPTION_ADMIN = COMMAND_ID_FIRST };
 static void print_list(const json_t *answer, const char *member, const char *title)
 {
 	const json_t *list = json_object_get(answer, member);
-	size_t i;
-	json_t *key;
 
 	if (json_array_size(list) == 0)
 		return;
 	printf("%s:\n", title);
-	json_array_foreach(list, i, key) if (json_is_string(key)) printf("  %s\n", json_string_value(key));
+	for (size_t i = 0; i < json_array_size(list); i++) {
+		const char *key = json_string_value(json_array_get(list, i));
+
+		if (key != NULL)
+			printf("  %s\n", key);
+	}
 }
 
 static int show(int http_status, const struct strbuf *body)

@@ -37,14 +37,17 @@ static int show_peers(const json_t *answer, enum output_format format)
 	};
 	struct output *output = output_create(stdout, format, columns, sizeof(columns) / sizeof(columns[0]));
 	struct strbuf since = STRBUF_INIT, success = STRBUF_INIT, round_trip = STRBUF_INIT;
-	size_t i;
-	json_t *peer;
+	const json_t *peers = json_object_get(answer, "peers");
 
-	json_array_foreach(json_object_get(answer, "peers"), i, peer) output_row(
-		output, (const char *const[]){ json_get_string(peer, "region"), json_get_string(peer, "url"),
-				json_get_string(peer, "state"), json_get_string(peer, "reason"),
-				milliseconds(peer, "since_ms", &since), milliseconds(peer, "last_success_ms", &success),
-				milliseconds(peer, "round_trip_ms", &round_trip) });
+	for (size_t i = 0; i < json_array_size(peers); i++) {
+		const json_t *peer = json_array_get(peers, i);
+		const char *cells[] = { json_get_string(peer, "region"), json_get_string(peer, "url"),
+			json_get_string(peer, "state"), json_get_string(peer, "reason"),
+			milliseconds(peer, "since_ms", &since), milliseconds(peer, "last_success_ms", &success),
+			milliseconds(peer, "round_trip_ms", &round_trip) };
+
+		output_row(output, cells);
+	}
 	strbuf_release(&since);
 	strbuf_release(&success);
 	strbuf_release(&round_trip);
