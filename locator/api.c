@@ -271,7 +271,7 @@ static void reply_problem(struct http_request *request, const struct lookup_ques
 void api_problem(
 	struct http_request *request, const struct lookup_question *question, enum status status, const char *detail)
 {
-	struct problem problem = { .status = status, .detail = detail };
+	struct problem problem = { .status = status, .detail = detail && detail[0] ? detail : NULL };
 	if (status == STATUS_FORBIDDEN && detail && !strncmp(detail, "purpose:", 8))
 		problem.code = "purpose-not-allowed";
 	if (status == STATUS_OVERLOADED)
@@ -294,6 +294,10 @@ void api_problem_of(const struct locator *locator, struct http_request *request,
 		snprintf(proxy_status, sizeof(proxy_status), "%s; next-hop=\"%s\"; error=%s", locator->name,
 			result->peer, error);
 		problem.proxy_status = proxy_status;
+	}
+	if (result->status == STATUS_UNREACHABLE && result->source != SOURCE_HOME) {
+		problem.code = "store-unreachable";
+		problem.detail = "This region's own database cannot be reached, so nothing was decided.";
 	}
 	if (result->status == STATUS_OVERLOADED || result->status == STATUS_UNREACHABLE)
 		problem.retry_after_s = 1;
