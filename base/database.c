@@ -281,7 +281,7 @@ static void run_later(struct loop_task *task)
 	}
 }
 
-static void run_soon(struct database *database)
+void database_run_soon(struct database *database)
 {
 	if (database->is_later_deferred)
 		return;
@@ -293,7 +293,7 @@ static void refuse(struct database *database, struct database_pending *pending, 
 {
 	pending->refusal = status;
 	queue_add(&database->refused, pending);
-	run_soon(database);
+	database_run_soon(database);
 }
 
 static int statement_of(struct database *database, const char *sql)
@@ -360,7 +360,7 @@ static void start(struct database *database, struct database_pending *pending, c
 		queue_add(&database->sent, pending);
 		arm(database, pending->deadline_ms);
 		if (database->is_write_blocked)
-			run_soon(database);
+			database_run_soon(database);
 	}
 }
 

@@ -131,8 +131,13 @@ static void on_listening(void *arg, enum status status, const PGresult *result)
 	struct database_listener *listener = arg;
 
 	(void)result;
-	if (status == STATUS_OK)
+	if (status == STATUS_OK) {
 		listener->notified(listener->arg, listener->channel);
+	} else if (status == STATUS_DEADLINE) {
+		/* It may still take hold, at a moment we would not learn of. */
+		listener->database->is_broken = true;
+		database_run_soon(listener->database);
+	}
 }
 
 static void become_up(struct database *database)

@@ -78,6 +78,8 @@ void database_queue_init(struct database_queue *queue);
 /* Completes everything in the queue, which is empty after. */
 void database_end_all(struct database *database, struct database_queue *queue, enum status status);
 void database_read_results(struct database *database);
+/* At the end of the round: loses a broken connection, reads results, completes what was refused. */
+void database_run_soon(struct database *database);
 /* A query that is not prepared; sql must live until done. */
 void database_command(struct database *database, const char *sql, database_done *done, void *arg);
 

@@ -319,7 +319,7 @@ static void test_a_deadline_ends_one_query(void **state)
 	(void)state;
 	open_bench(&bench);
 	start_ms = loop_now_ms(bench.loop);
-	ask(&bench, &slow, "SELECT pg_sleep(0.2)", NULL, 100);
+	ask(&bench, &slow, "SELECT pg_sleep(0.15)", NULL, 100);
 	ask(&bench, &good, "SELECT 5", NULL, 0);
 	late = (struct answer){ .bench = &bench };
 	bench.wanted++;

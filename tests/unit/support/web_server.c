@@ -7,6 +7,7 @@
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <openssl/ssl.h>
 #include <pthread.h>
 #include <signal.h>
@@ -159,6 +160,7 @@ static void *serve(void *arg)
 static void *accept_all(void *arg)
 {
 	struct web_server *server = arg;
+	int on = 1;
 
 	for (;;) {
 		int fd = accept(server->fd, NULL, NULL), number = atomic_load(&server->count);
@@ -170,6 +172,7 @@ static void *accept_all(void *arg)
 			return NULL;
 		}
 		need(number < CONNECTIONS_MAX, "one more connection");
+		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)); /* head and body are two writes */
 		*connection = (struct connection){ .server = server, .fd = fd, .number = number + 1 };
 		need(pthread_create(&connection->thread, NULL, serve, connection) == 0, "thread");
 		atomic_store(&server->count, number + 1);
