@@ -137,7 +137,9 @@ static void add_attribute(const struct policy *policy, struct domain *domain, in
 		add_value(dimension, NAME_OTHER, OTHER_REGION_2);
 	for (int id = 1; id <= names->count; id++) {
 		/* A flag has only the values it is compared with. */
-		if (attribute < ATTRIBUTE_FLAGS || (policy->mentioned[attribute] & NAME_BIT(id)) != 0)
+		bool is_flag = attribute >= ATTRIBUTE_FLAGS && attribute < ATTRIBUTE_COUNT;
+
+		if (!is_flag || (policy->mentioned[attribute] & NAME_BIT(id)) != 0)
 			add_value(dimension, id, names->text[id]);
 	}
 }

@@ -11,7 +11,7 @@
 #include <cmocka.h>
 
 #include "base/json.h"
-#include "reference.h"
+#include "tests/unit/policy/reference.h"
 
 /* Every feature once; small enough that all of its requests can be tried. */
 static const char text[] =
