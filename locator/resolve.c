@@ -151,8 +151,10 @@ static void got_logged(void *arg, enum status status)
 	struct cache_entry *entry = lookup->entry;
 	enum status found = entry ? entry->status : STATUS_NOT_AVAILABLE;
 	if (entry && entry->ttl_ms > 0) {
-		struct cache *cache = found == STATUS_OK ? settings->records : settings->negatives;
-		lookup->result.is_stored = cache_put(cache, entry, lookup->epoch, clock_monotonic_ms(settings->clock));
+		bool is_record = found == STATUS_OK;
+		lookup->result.is_stored = cache_put(is_record ? settings->records : settings->negatives, entry,
+			is_record ? lookup->records_epoch : lookup->negatives_epoch,
+			clock_monotonic_ms(settings->clock));
 	}
 	lookup->result.entry = found == STATUS_OK ? entry : NULL;
 	finish(lookup, found, SOURCE_HOME);
@@ -342,7 +344,9 @@ static void ask_home(struct resolve_lookup *lookup)
 		finish(lookup, STATUS_NOT_CACHED, SOURCE_NONE);
 		return;
 	}
-	lookup->epoch = cache_epoch(settings->records, lookup->question.object.type, lookup->question.object.id);
+	const struct object_id *object = &lookup->question.object;
+	lookup->records_epoch = cache_epoch(settings->records, object->type, object->id);
+	lookup->negatives_epoch = cache_epoch(settings->negatives, object->type, object->id);
 	lookup->policy = world->policy_acquire(world->arg);
 	struct gate_request request = ask_request(settings, lookup, GATE_ASK);
 	world->request_release(

@@ -24,7 +24,7 @@ struct resolve_lookup {
 	struct route_answer route;
 	bool is_peer, is_placed, is_delegated, is_answered;
 	char station_region[REGION_SIZE];
-	uint64_t epoch;
+	uint64_t records_epoch, negatives_epoch; /* each cache counts its own */
 	uint64_t policy_generation, routes_generation;
 	struct policy *policy;
 	struct gate_decision decision;

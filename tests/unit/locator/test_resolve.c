@@ -115,6 +115,16 @@ static void test_negative_answers_are_remembered_for_that_evidence_only(void **s
 	complete_release(fake, STATUS_UNREACHABLE);
 }
 
+static void test_negative_is_kept_after_another_object_was_forgotten(void **state)
+{
+	struct fake *fake = *state;
+	cache_forget(fake->negatives, "token", "another");
+	bring(fake, 0, NULL, 30);
+	assert_true(fake->told[0].result.is_stored);
+	submit(fake, 1, "S1", 2500);
+	assert_int_equal(fake->told[1].result.source, SOURCE_CACHE);
+}
+
 static void test_object_at_home_here_crosses_nothing(void **state)
 {
 	struct fake *fake = *state;
@@ -213,6 +223,7 @@ int main(void)
 		TEST(test_cached_record_needs_the_gate_again),
 		TEST(test_moved_object_is_not_answered_from_its_old_home),
 		TEST(test_negative_answers_are_remembered_for_that_evidence_only),
+		TEST(test_negative_is_kept_after_another_object_was_forgotten),
 		TEST(test_object_at_home_here_crosses_nothing),
 		TEST(test_unknown_id_never_leaves_the_region),
 		TEST(test_station_without_a_route_is_looked_for_here),
