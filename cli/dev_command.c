@@ -104,6 +104,7 @@ static int bring_up(struct dev_mesh *mesh, const char *folder, enum output_forma
 		(void)print_json(mesh);
 	else
 		dev_print_story(mesh);
+	fflush(stdout);
 	fprintf(stderr, "up in %.1f s\n", (double)(clock_monotonic_ms(clock_system()) - began_ms) / 1000);
 	if (!stays)
 		return EXIT_CODE_OK;

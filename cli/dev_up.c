@@ -106,7 +106,8 @@ enum status dev_up(struct dev_mesh *mesh, struct strbuf *why)
 	}
 	if (status == STATUS_OK)
 		status = start_daemons(mesh, why);
-	return status;
+	/* A Ctrl-C that came after the last wait is heard here. */
+	return status == STATUS_OK ? dev_pause() : status;
 }
 
 enum status dev_start(struct dev_mesh *mesh, struct dev_region *region, int parts, struct strbuf *why)

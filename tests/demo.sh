@@ -178,8 +178,25 @@ if [ -n "$data" ]; then
 		[ "$attempt" != 100 ] || fail "eu did not take the new routes (has ${seen:-none}, wants $wanted)"
 		sleep 0.1
 	done
+	known_na=$(paired na)
+	known_ap=$(paired ap)
 	run 'homeward replay $DATA/ail-sessions-2017.csv --url $EU --token-file $MESH/eu/tokens/cs-auth --id UserId --station ChargingStationId --concurrency 32 --speed max'
-	printf '%s crossings from eu to na and %s to ap, each on record on both sides.\n' "$(paired na)" "$(paired ap)"
+	# What the file itself says: taps, those of nobody's users, and users by their home.
+	read -r taps strangers users_na users_ap < <(/usr/bin/python3 -c 'import csv, sys
+rows = list(csv.DictReader(open(sys.argv[1], newline="", encoding="utf-8")))
+users = {row["UserId"]: row["UserOperatorName"] for row in rows}
+count = list(users.values()).count
+print(len(rows), sum(not row["UserOperatorName"] for row in rows), count("evpass"), count("Green Motion"))' \
+		"$DATA/ail-sessions-2017.csv")
+	expect "taps +all +$taps" "every tap should be answered"
+	expect "ALLOWED +$((taps - strangers))\$" "every known user should be allowed"
+	expect "NOT_ALLOWED +$strangers\$" "a stranger should be refused"
+	new_na=$(($(paired na) - known_na))
+	new_ap=$(($(paired ap) - known_ap))
+	[ "$new_na $new_ap" = "$users_na $users_ap" ] ||
+		fail "$users_na users of na and $users_ap of ap crossed $new_na and $new_ap times, not once each"
+	printf '%s users of na and %s of ap crossed once each; every crossing is on record on both sides.\n' \
+		"$new_na" "$new_ap"
 fi
 
 say "The mesh is taken down; nothing is left behind."
