@@ -195,6 +195,7 @@ static void batch_done(void *arg, enum status status, const PGresult *result)
 	log->in_flight--;
 	flush_soon(log);
 	finish_all(log, &entries, status);
+	access_log_free_if_idle(log);
 }
 
 static struct access_batch *free_batch(struct access_log *log)
@@ -361,15 +362,10 @@ enum status access_log_create(struct loop *loop, struct database *database, cons
 	return status;
 }
 
-void access_log_destroy(struct access_log *log)
+void access_log_free_if_idle(struct access_log *log)
 {
-	if (log == NULL)
+	if (!log->is_destroyed || log->in_flight > 0 || log->grant_rounds != NULL)
 		return;
-	must(log->in_flight == 0); /* the database has ended them */
-	finish_all(log, &log->waiting, STATUS_DRAINING);
-	run_fail(&log->fail);
-	grants_destroy(log);
-	loop_timer_release(&log->timer);
 	for (int i = 0; i < ACCESS_CONTEXT_SLOTS; i++)
 		access_context_put(log->contexts[i]);
 	for (int i = 0; i < 4 + ACCESS_CONTEXT_COLUMNS; i++)
@@ -377,4 +373,21 @@ void access_log_destroy(struct access_log *log)
 	strbuf_release(&log->scratch);
 	subject_key_release(&log->subject);
 	free(log);
+}
+
+void access_log_destroy(struct access_log *log)
+{
+	if (log == NULL)
+		return;
+	finish_all(log, &log->waiting, STATUS_DRAINING);
+	run_fail(&log->fail);
+	for (int i = 0; i < ACCESS_IN_FLIGHT_MAX; i++) {
+		for (struct access_entry *entry = log->batches[i].entries.first; entry != NULL; entry = entry->next)
+			finish(entry, STATUS_DRAINING);
+	}
+	grants_destroy(log);
+	loop_timer_release(&log->timer);
+	/* What is with the database still points here: the last of it to come back frees the log. */
+	log->is_destroyed = true;
+	access_log_free_if_idle(log);
 }

@@ -75,6 +75,7 @@ struct access_log {
 	uint64_t batch_number;
 	struct loop_task flush, fail;
 	bool will_flush, will_fail;
+	bool is_destroyed;
 	struct loop_timer timer;
 	int64_t timer_at_ms; /* 0: not running */
 
@@ -113,6 +114,8 @@ bool access_entry_fill(struct access_log *log, const struct access_columns *colu
 void access_log_append(struct access_log *log, struct access_entry *entry);
 /* Ends it soon with this status, unwritten.  Takes the entry. */
 void access_log_refuse(struct access_log *log, struct access_entry *entry, enum status status);
+/* Frees a destroyed log that nothing under way points to any more. */
+void access_log_free_if_idle(struct access_log *log);
 /* Has the timer fire at the latest then. */
 void access_log_watch(struct access_log *log, int64_t deadline_ms);
 

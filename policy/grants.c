@@ -81,6 +81,7 @@ static void round_done(void *arg, enum status status, const PGresult *result)
 		free(round->questions[i]);
 	}
 	free(round);
+	access_log_free_if_idle(log);
 }
 
 static void send_round(struct access_log *log, struct grant_round *round)
@@ -191,6 +192,10 @@ int64_t grants_expire(struct access_log *log, int64_t now_ms)
 void grants_destroy(struct access_log *log)
 {
 	refuse_waiting(log, STATUS_DRAINING);
+	for (struct grant_round *round = log->grant_rounds; round != NULL; round = round->next) {
+		for (size_t i = 0; i < round->count; i++)
+			finish(round->questions[i], STATUS_DRAINING);
+	}
 }
 
 void grant_check(struct access_log *log, const struct object_id *object, const char *region, int64_t deadline_ms,

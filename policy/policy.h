@@ -106,7 +106,8 @@ struct access_log_settings {
 
 MUST_CHECK enum status access_log_create(struct loop *loop, struct database *database,
 	const struct access_log_settings *settings, const struct clock_source *clock, struct access_log **log_out);
-/* After database_destroy() of its database, which ends what is under way; what still waits ends with STATUS_DRAINING. */
+/* What has not ended ends with STATUS_DRAINING.  The database is destroyed after it or before it, but is destroyed:
+ * what it still holds is freed then. */
 void access_log_destroy(struct access_log *log);
 
 /* HMAC-SHA-256 of "<type>\n<id>" under the region's key, the first 16 bytes in hex, "k1." in front. */

@@ -449,6 +449,29 @@ static void ending_the_log_ends_what_waits(void **state)
 	assert_int_equal(check.status, STATUS_DRAINING);
 }
 
+static void a_log_may_end_before_its_database(void **state)
+{
+	struct bench *bench = *state;
+	struct outcome *outcomes = calloc(MANY + 1, sizeof(*outcomes));
+	struct lookup_question question = question_of(bench, "04A2", "charge.authorize", NORMAL_MS);
+
+	for (int i = 0; i < MANY; i++)
+		serve(bench, policy, &question, &outcomes[i]);
+	/* With batches under way. */
+	bench->wanted_break = MANY / 2;
+	run(bench);
+	access_log_destroy(bench->log);
+	bench->log = NULL;
+	for (int i = 0; i < MANY; i++)
+		assert_int_equal(outcomes[i].calls, 1);
+	assert_int_equal(outcomes[MANY - 1].status, STATUS_DRAINING);
+	database_destroy(bench->database);
+	bench->database = NULL;
+	for (int i = 0; i < MANY; i++)
+		assert_int_equal(outcomes[i].calls, 1);
+	free(outcomes);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -461,6 +484,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(nothing_is_released_without_its_commit, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_full_queue_refuses, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(ending_the_log_ends_what_waits, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(a_log_may_end_before_its_database, set_up, tear_down),
 	};
 	struct database_session *session = NULL;
 	struct strbuf why = STRBUF_INIT;
