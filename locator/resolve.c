@@ -136,6 +136,16 @@ static void finish(struct resolve_lookup *lookup, enum status status, enum resol
 
 /* ---- delegated answers ---- */
 
+/* The home's refusal is final, also for a record it gave out earlier under the same evidence. */
+static void drop_refused(const struct resolver_settings *settings, const struct resolve_lookup *lookup)
+{
+	struct cache_key key = record_key(&lookup->question);
+	struct cache_entry *held = cache_get_stale(settings->records, &key, clock_monotonic_ms(settings->clock));
+	if (held && !strcmp(held->station_region, lookup->station_region))
+		cache_forget(settings->records, key.type, key.id);
+	cache_entry_release(held);
+}
+
 static void got_logged(void *arg, enum status status)
 {
 	struct resolve_lookup *lookup = arg;
@@ -150,6 +160,8 @@ static void got_logged(void *arg, enum status status)
 	}
 	struct cache_entry *entry = lookup->entry;
 	enum status found = entry ? entry->status : STATUS_NOT_AVAILABLE;
+	if (found == STATUS_NOT_AVAILABLE)
+		drop_refused(settings, lookup);
 	if (entry && entry->ttl_ms > 0) {
 		bool is_record = found == STATUS_OK;
 		lookup->result.is_stored = cache_put(is_record ? settings->records : settings->negatives, entry,

@@ -125,6 +125,23 @@ static void test_negative_is_kept_after_another_object_was_forgotten(void **stat
 	assert_int_equal(fake->told[1].result.source, SOURCE_CACHE);
 }
 
+static void test_refusal_of_the_home_ends_an_earlier_record(void **state)
+{
+	struct fake *fake = *state;
+	bring(fake, 0, "{\"valid\":true}", 300);
+	submit(fake, 1, NULL, 2500); /* other evidence says nothing about the record held */
+	complete_release(fake, STATUS_OK);
+	complete_delegate(fake, STATUS_NOT_AVAILABLE, NULL, 30);
+	complete_log(fake, STATUS_OK);
+	submit(fake, 1, "S1", 2500);
+	assert_int_equal(fake->told[1].result.status, STATUS_OK);
+	fake->waiters[2].mode = CACHE_MODE_BYPASS;
+	bring(fake, 2, NULL, 30);
+	submit(fake, 1, "S1", 2500);
+	assert_int_equal(fake->told[1].result.status, STATUS_NOT_AVAILABLE);
+	assert_int_equal(fake->told[1].result.source, SOURCE_CACHE);
+}
+
 static void test_object_at_home_here_crosses_nothing(void **state)
 {
 	struct fake *fake = *state;
@@ -224,6 +241,7 @@ int main(void)
 		TEST(test_moved_object_is_not_answered_from_its_old_home),
 		TEST(test_negative_answers_are_remembered_for_that_evidence_only),
 		TEST(test_negative_is_kept_after_another_object_was_forgotten),
+		TEST(test_refusal_of_the_home_ends_an_earlier_record),
 		TEST(test_object_at_home_here_crosses_nothing),
 		TEST(test_unknown_id_never_leaves_the_region),
 		TEST(test_station_without_a_route_is_looked_for_here),
