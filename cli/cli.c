@@ -29,39 +29,17 @@ static int command_version(int argc, char **argv)
 
 static const struct command_entry commands[] = {
 	{ "serve", serve_is_elsewhere, "run one region's daemon: --config FILE [--ports-file FILE]" },
-#if __has_include("cli/config_command.c")
 	{ "config", command_config, "check, show and explain settings" },
-#endif
-#if __has_include("cli/reload_command.c")
 	{ "reload", command_reload, "make a running daemon read its settings again" },
-#endif
-#if __has_include("cli/status_command.c")
 	{ "status", command_status, "a running daemon's health and how its peers are doing" },
-#endif
-#if __has_include("cli/db_command.c")
 	{ "db", command_db, "prepare the database" },
-#endif
-#if __has_include("cli/callers_command.c")
 	{ "callers", command_callers, "who may ask, and for which purposes" },
-#endif
-#if __has_include("cli/routes_command.c")
 	{ "routes", command_routes, "which region is home to which objects" },
-#endif
-#if __has_include("cli/policy_command.c")
 	{ "policy", command_policy, "check the privacy policy and explain a decision" },
-#endif
-#if __has_include("cli/pki_command.c")
 	{ "pki", command_pki, "a certificate authority and region certificates" },
-#endif
-#if __has_include("cli/import_command.c")
 	{ "import", command_import, "load objects and their routes from JSON or CSV" },
-#endif
-#if __has_include("cli/replay_command.c")
 	{ "replay", command_replay, "replay charging sessions against regions and report" },
-#endif
-#if __has_include("cli/dev_command.c")
 	{ "dev", command_dev, "a mesh of regions on this machine" },
-#endif
 	{ "version", command_version, "the version of this program" },
 	{ NULL, NULL, NULL },
 };
