@@ -21,6 +21,7 @@
 #include "base/problem.h"
 
 #define CONNECTION_MEMORY_BYTES 8192 /* request line and headers; and 10,000 waiting connections stay under 80 MB */
+#define PEER_MEMORY_BYTES 16384      /* few connections with large batches: fewer reads for each body */
 #define CONNECTION_SLACK 16          /* above connections_max, so that our own count decides */
 #define STOP_FLUSH_MS_MAX 1000       /* answers given just before the stop still go out */
 
@@ -59,16 +60,17 @@ static struct MHD_Daemon *start_daemon(struct http_server *server)
 	else
 		flags |= MHD_USE_TLS;
 	unsigned connections = (unsigned)(settings->connections_max + CONNECTION_SLACK) * (unsigned)settings->threads;
+	size_t memory_bytes = settings->tls == NULL ? CONNECTION_MEMORY_BYTES : PEER_MEMORY_BYTES;
 	/* One thread is a pool of none. */
 	unsigned pool = settings->threads > 1 ? (unsigned)settings->threads : 0;
 	return MHD_start_daemon(flags, 0, http_on_accept, server, http_on_access, server, MHD_OPTION_EXTERNAL_LOGGER,
 		on_library_log, server, MHD_OPTION_LISTEN_SOCKET, server->listen_fd, MHD_OPTION_THREAD_POOL_SIZE, pool,
 		MHD_OPTION_CONNECTION_LIMIT, connections, MHD_OPTION_PER_IP_CONNECTION_LIMIT,
-		(unsigned)settings->connections_per_ip_max, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-		(size_t)CONNECTION_MEMORY_BYTES, MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_URI_LOG_CALLBACK,
-		http_on_uri, server, MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, server, MHD_OPTION_NOTIFY_CONNECTION,
-		http_on_connection, server, MHD_OPTION_NOTIFY_COMPLETED, http_on_completed, server, MHD_OPTION_ARRAY,
-		tls_options, MHD_OPTION_END);
+		(unsigned)settings->connections_per_ip_max, MHD_OPTION_CONNECTION_MEMORY_LIMIT, memory_bytes,
+		MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_URI_LOG_CALLBACK, http_on_uri, server,
+		MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, server, MHD_OPTION_NOTIFY_CONNECTION, http_on_connection,
+		server, MHD_OPTION_NOTIFY_COMPLETED, http_on_completed, server, MHD_OPTION_ARRAY, tls_options,
+		MHD_OPTION_END);
 }
 
 static void server_free(struct http_server *server)

@@ -95,6 +95,7 @@ static int on_verify(gnutls_session_t session)
 {
 	struct http_connection *connection = gnutls_session_get_ptr(session);
 	struct tls_peer peer;
+	connection->was_judged = true;
 	if (!verify_now(connection, connection->handshake_set, session, &peer))
 		return GNUTLS_E_CERTIFICATE_ERROR;
 	memcpy(connection->peer, peer.region, sizeof connection->peer);
@@ -187,6 +188,9 @@ static void close_connection(struct http_connection *connection)
 	if (connection == NULL)
 		return;
 	struct http_server *server = connection->server;
+	/* GnuTLS itself refuses a client without a certificate, or without TLS 1.3: no rule of ours has named it. */
+	if (server->settings.tls != NULL && !connection->was_judged)
+		log_refusal(server, "the handshake ended before a certificate was shown");
 	http_reaper_remove(connection);
 	http_request_forget(&connection->request);
 	peer_leave(connection);

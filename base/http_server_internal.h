@@ -98,6 +98,7 @@ struct http_connection {
 	struct MHD_Connection *mhd;
 	int64_t opened_ms;
 	struct tls_set *handshake_set;
+	bool was_judged;              /* the handshake came as far as the client's certificate */
 	uint64_t verified_generation; /* 0: the peer is not verified */
 	int64_t peer_expires_s;
 	struct peer_count *peer_count;
