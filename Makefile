@@ -99,7 +99,7 @@ $(OUT)/tests/unit/$(1)/test_%: $(OUT)/tests/unit/$(1)/test_%.o $(SUPPORT) $(fore
 	$$(CC) $$(LDFLAGS) -o $$@ $$< $(SUPPORT) $(foreach used,$(USES_$(1)),$(OUT)/lib$(used).a) $$(LDLIBS) -lcmocka
 endef
 $(foreach folder,$(FOLDERS),$(eval $(call unit_test_rule,$(folder))))
-.SECONDARY:
+.PRECIOUS: $(OUT)/tests/%.o # made on the way to a program, and kept
 
 unit: deps $(UNIT_TESTS)
 	@sh tests/run_unit.sh $(UNIT_TESTS)
