@@ -98,8 +98,8 @@ def test_a_batch_answers_each_in_order(mesh):
     assert answer.status_code == 200, answer.text
     answers = answer.json()["answers"]
     assert len(answers) == 4
-    assert [item.get("id") for item in answers if "record" in item] == cards
-    assert "record" not in answers[1] and answers[1]["code"] == "not-available"
+    assert [item["answer"]["id"] for item in answers if item["status"] == "found"] == cards
+    assert answers[1]["status"] == "not_available" and "answer" not in answers[1]
     many = eu.request("POST", "/v1/objects:batch", json={"lookups": lookups * 300})
     assert many.status_code == 413
 
