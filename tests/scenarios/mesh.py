@@ -50,7 +50,7 @@ class Region:
     def load(self, facts):
         self.facts = facts
         self.api, self.peer, self.admin = facts["api"], facts["peer"], facts["admin"]
-        self.pid, self.postgres_pid = facts["daemon"]["pid"], facts["postgres"]["pid"]
+        self.pid, self.postgres_pid = facts["pid"], facts["postgres_pid"]
         self.dsn = facts["dsn"]
 
     def token(self, caller="cs-auth"):
@@ -157,8 +157,7 @@ class Mesh:
         return self
 
     def refresh(self):
-        told = json.loads((pathlib.Path(self.folder) / "mesh.json").read_text())
-        facts = {region["name"]: region for region in told["regions"]}
+        facts = json.loads((pathlib.Path(self.folder) / "mesh.json").read_text())["regions"]
         for name in self.names:
             if name in self.regions:
                 self.regions[name].load(facts[name])
