@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -21,7 +22,8 @@
 #include "cli/cli.h"
 #include "service.h"
 
-#define DRAIN_CHECK_MS 20 /* how often the drain looks whether the last answer has left */
+#define FILES_WANTED 65536 /* two listeners full of connections, and room */
+#define DRAIN_CHECK_MS 20  /* how often the drain looks whether the last answer has left */
 
 static int usage(FILE *to, int code)
 {
@@ -46,6 +48,18 @@ static void block_signals(sigset_t *signals)
 	sigaddset(signals, SIGHUP);
 	pthread_sigmask(SIG_BLOCK, signals, NULL);
 	signal(SIGPIPE, SIG_IGN);
+}
+
+/* Thousands of connections may wait at once; the soft limit is often 1,024. */
+static void raise_file_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+		limit.rlim_cur = limit.rlim_max < FILES_WANTED ? limit.rlim_max : FILES_WANTED;
+		if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
+			LOG_WARN("file_limit_stays", "reason", strerror(errno));
+	}
 }
 
 static enum status write_ports(const struct service *service, const char *path, struct strbuf *why)
@@ -122,6 +136,7 @@ static int serve(const char *config, const char *ports_file)
 	log_configure(settings->log.level, settings->log.format);
 	log_set_region(settings->region);
 	block_signals(&signals);
+	raise_file_limit();
 	status = service_start(settings, &service, &why);
 	if (status == STATUS_OK && ports_file != NULL)
 		status = write_ports(service, ports_file, &why);

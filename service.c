@@ -142,11 +142,13 @@ static enum status start_engine(struct service *service, struct engine *engine, 
 	if (status == STATUS_OK)
 		status = database_create(engine->loop, &database, &engine->database);
 	if (status == STATUS_OK)
+		status = database_create(engine->loop, &database, &engine->log_database);
+	if (status == STATUS_OK)
 		status = http_client_create(engine->loop, &client, &engine->client);
 	if (status == STATUS_OK)
 		status = handlers_create(engine->loop, engine->database, engine->client, settings, &engine->handlers);
 	if (status == STATUS_OK)
-		status = access_log_create(engine->loop, engine->database, &log, clock_system(), &engine->log);
+		status = access_log_create(engine->loop, engine->log_database, &log, clock_system(), &engine->log);
 	if (status == STATUS_OK)
 		status = delegate_create(engine->loop, engine->client, service->peers, &delegate, &engine->delegate);
 	return status;
@@ -329,7 +331,8 @@ static bool check_database(void *arg, struct strbuf *why)
 	struct service *service = arg;
 
 	for (size_t i = 0; i < service->engine_count; i++) {
-		if (!database_is_up(service->engines[i].database)) {
+		const struct engine *engine = &service->engines[i];
+		if (!database_is_up(engine->database) || !database_is_up(engine->log_database)) {
 			strbuf_adds(why, "not connected; personal data is not served");
 			return false;
 		}
@@ -460,6 +463,7 @@ static void stop_engine(struct engine *engine)
 	access_log_destroy(engine->log);
 	handlers_destroy(engine->handlers);
 	http_client_destroy(engine->client);
+	database_destroy(engine->log_database);
 	database_destroy(engine->database);
 	loop_destroy(engine->loop);
 }

@@ -23,7 +23,8 @@
 /* One event loop and everything that lives on it. */
 struct engine {
 	struct loop *loop;
-	struct database *database;
+	struct database *database;     /* reads and writes of objects */
+	struct database *log_database; /* commits of the access log, so that reads never wait behind them */
 	struct http_client *client;
 	struct handlers *handlers;
 	struct access_log *log;

@@ -68,14 +68,14 @@ enum status dev_settings_write(const struct dev_mesh *mesh, const struct dev_reg
 	json_t *json;
 
 	dev_dsn(mesh, region, &dsn);
-	/* A token's uid may be any text, as in OCPI: cards, but also the accounts of real session files. */
+	/* Tokens and stations may be any text, as in OCPI: cards and EVSEs, but also what real files call them. */
 	json = json_pack("{s:s,s:s,s:s,s:I,s:i,s:o,s:o,s:o,s:o,s:{s:s},s:{s:s},s:{s:{s:s},s:{s:s},s:{s:s}},s:o}",
 		"region", region->name, "trust_domain", mesh->trust_domain, "state_dir", "state", "engines",
 		(json_int_t)mesh->engines, "drain_timeout_ms", DEV_DRAIN_MS, "api",
 		listener_json(region->api_port, "api.sock"), "peer", listener_json(region->peer_port, NULL), "admin",
 		listener_json(region->admin_port, "admin.sock"), "tls", tls_json(region), "database", "dsn", dsn.data,
 		"policy", "file", "policy.json", "types", "token", "id_format", "opaque", "driver", "id_format",
-		"emaid", "station", "id_format", "evse-id", "peers", peers_json(mesh, region));
+		"emaid", "station", "id_format", "opaque", "peers", peers_json(mesh, region));
 	if (json != NULL)
 		text = json_dumps(json, JSON_INDENT(2));
 	if (text != NULL)

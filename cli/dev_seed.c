@@ -106,7 +106,7 @@ static json_t *objects_json(const struct dev_mesh *mesh, const struct dev_region
 		dev_station_id(mesh, region, i, &id);
 		strbuf_reset(&name);
 		strbuf_addf(&name, "Station %d of %s", i + 1, region->name);
-		add_object(list, "station", ID_FORMAT_EVSE_ID, &id,
+		add_object(list, "station", ID_FORMAT_OPAQUE, &id,
 			json_pack("{s:s,s:s,s:s,s:s,s:i,s:i}", "station_id", id.data, "name", name.data, "operator",
 				OPERATOR, "status", "AVAILABLE", "power_kw", 150, "plugs", 2));
 	}
@@ -134,7 +134,8 @@ static json_t *routes_json(const struct dev_mesh *mesh)
 		strbuf_addf(&id, "%s" OPERATOR, country);
 		json_array_append_new(list, json_pack("{s:s,s:s,s:s,s:s}", "type", "driver", "kind", "prefix", "key",
 						    id.data, "region", region->name));
-		strbuf_addc(&id, 'E');
+		strbuf_reset(&id);
+		strbuf_addf(&id, "%s*" OPERATOR "*", country);
 		json_array_append_new(list, json_pack("{s:s,s:s,s:s,s:s}", "type", "station", "kind", "prefix", "key",
 						    id.data, "region", region->name));
 	}
