@@ -17,7 +17,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define JSON_SCAN_KEY_SIZE 32  /* longer keys read as "", which is no member of ours */
+#define JSON_SCAN_KEY_SIZE 32   /* longer keys read as "", which is no member of ours */
 #define JSON_SCAN_DEPTH_MAX 256 /* of a skipped value; it bounds the recursion */
 
 struct json_scan {
