@@ -42,6 +42,13 @@ USES_locator    := locator handlers router policy base
 USES_cli        := cli router federation policy base
 USES_main       := cli locator handlers router federation policy base
 
+# One short line a step; V=1 shows the commands themselves.
+ifeq ($(V),1)
+SHOW :=
+else
+SHOW = @printf '  %-4s %s\n' $(1) $(2);
+endif
+
 sources = $(wildcard $(1)/*.c)
 objects = $(patsubst %.c,$(OUT)/%.o,$(1))
 MAIN    := $(call objects,$(wildcard *.c))
@@ -54,7 +61,7 @@ all: deps $(OUT)/homeward ## build the program: build/release/homeward (VARIANT=
 # ---- the program ----
 
 $(OUT)/homeward: $(MAIN) $(foreach folder,$(USES_main),$(OUT)/lib$(folder).a)
-	$(CC) $(LDFLAGS) -o $@ $(MAIN) $(foreach folder,$(USES_main),$(OUT)/lib$(folder).a) $(LDLIBS)
+	$(call SHOW,link,$@) $(CC) $(LDFLAGS) -o $@ $(MAIN) $(foreach folder,$(USES_main),$(OUT)/lib$(folder).a) $(LDLIBS)
 
 define folder_library
 OBJECTS_$(1) := $$(call objects,$$(call sources,$(1)))
@@ -65,29 +72,29 @@ ifeq ($(1),locator)
 OBJECTS_$(1) += $(OUT)/generated/openapi.o
 endif
 $(OUT)/lib$(1).a: $$(OBJECTS_$(1))
-	@rm -f $$@
-	ar rcs $$@ $$(OBJECTS_$(1))
+	@mkdir -p $$(@D) && rm -f $$@
+	$$(call SHOW,ar,$$@) ar rcs $$@ $$(OBJECTS_$(1))
 endef
 $(foreach folder,$(FOLDERS),$(eval $(call folder_library,$(folder))))
 
-$(OUT)/%.o: %.c
+$(OUT)/%.o: %.c | deps
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) -MMD -MP -c -o $@ $<
+	$(call SHOW,cc,$<) $(CC) $(CFLAGS) -MMD -MP -c -o $@ $<
 
-$(OUT)/generated/%.o: $(OUT)/generated/%.c
-	$(CC) $(CFLAGS) -c -o $@ $<
+$(OUT)/generated/%.o: $(OUT)/generated/%.c | deps
+	$(call SHOW,cc,$<) $(CC) $(CFLAGS) -c -o $@ $<
 
 # Files carried inside the program.
 $(OUT)/generated/migrations.c: base/embed.sh $(wildcard base/migrations/*.sql)
 	@mkdir -p $(@D)
-	sh base/embed.sh migrations $(sort $(wildcard base/migrations/*.sql)) > $@
+	$(call SHOW,gen,$@) sh base/embed.sh migrations $(sort $(wildcard base/migrations/*.sql)) > $@
 
-$(OUT)/generated/openapi.json: docs/openapi.yaml
+$(OUT)/generated/openapi.json: docs/openapi.yaml | deps
 	@mkdir -p $(@D)
-	/usr/bin/python3 -c 'import json,sys,yaml; json.dump(yaml.safe_load(open(sys.argv[1])), sys.stdout, default=str)' $< > $@
+	$(call SHOW,gen,$@) /usr/bin/python3 -c 'import json,sys,yaml; json.dump(yaml.safe_load(open(sys.argv[1])), sys.stdout, default=str)' $< > $@
 
 $(OUT)/generated/openapi.c: base/embed.sh $(OUT)/generated/openapi.json
-	sh base/embed.sh openapi $(OUT)/generated/openapi.json > $@
+	$(call SHOW,gen,$@) sh base/embed.sh openapi $(OUT)/generated/openapi.json > $@
 
 # ---- unit tests: tests/unit/<folder>/test_*.c, one program each ----
 
@@ -96,7 +103,7 @@ SUPPORT    := $(call objects,$(wildcard tests/unit/support/*.c))
 
 define unit_test_rule
 $(OUT)/tests/unit/$(1)/test_%: $(OUT)/tests/unit/$(1)/test_%.o $(SUPPORT) $(foreach used,$(USES_$(1)),$(OUT)/lib$(used).a)
-	$$(CC) $$(LDFLAGS) -o $$@ $$< $(SUPPORT) $(foreach used,$(USES_$(1)),$(OUT)/lib$(used).a) $$(LDLIBS) -lcmocka
+	$$(call SHOW,link,$$@) $$(CC) $$(LDFLAGS) -o $$@ $$< $(SUPPORT) $(foreach used,$(USES_$(1)),$(OUT)/lib$(used).a) $$(LDLIBS) -lcmocka
 endef
 $(foreach folder,$(FOLDERS),$(eval $(call unit_test_rule,$(folder))))
 .PRECIOUS: $(OUT)/tests/%.o # made on the way to a program, and kept
@@ -107,7 +114,7 @@ unit: deps $(UNIT_TESTS)
 # ---- fuzzers: tests/fuzz/fuzz_*.c, one program each, only with VARIANT=fuzz ----
 
 $(OUT)/tests/fuzz/fuzz_%: $(OUT)/tests/fuzz/fuzz_%.o $(foreach folder,$(USES_main),$(OUT)/lib$(folder).a)
-	$(CC) $(LDFLAGS) -fsanitize=fuzzer -o $@ $< $(foreach folder,$(USES_main),$(OUT)/lib$(folder).a) $(LDLIBS)
+	$(call SHOW,link,$@) $(CC) $(LDFLAGS) -fsanitize=fuzzer -o $@ $< $(foreach folder,$(USES_main),$(OUT)/lib$(folder).a) $(LDLIBS)
 
 fuzzers: $(patsubst %.c,$(OUT)/%,$(wildcard tests/fuzz/fuzz_*.c))
 
@@ -119,7 +126,7 @@ deps: ## install the Debian packages that are missing
 check: unit lint ## unit tests and lint
 
 scenarios: deps $(OUT)/homeward ## whole regions with real PostgreSQL and real certificates
-	HOMEWARD=$(abspath $(OUT)/homeward) /usr/bin/python3 -m pytest -q tests/scenarios $(PYTEST)
+	@HOMEWARD=$(abspath $(OUT)/homeward) /usr/bin/python3 -m pytest -q tests/scenarios $(PYTEST)
 
 test: ## everything, as CI runs it
 	@bash tests/run_all.sh

@@ -151,9 +151,13 @@ class Mesh:
     def __enter__(self):
         self.folder = tempfile.mkdtemp(prefix="hwt-", dir="/tmp")
         os.chmod(self.folder, 0o755)
-        homeward("dev", "up", "--dir", self.folder, "--regions", ",".join(self.names), *self.options, timeout=120)
         self.regions = {}
-        self.refresh()
+        try:
+            homeward("dev", "up", "--dir", self.folder, "--regions", ",".join(self.names), *self.options, timeout=120)
+            self.refresh()
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def refresh(self):
