@@ -88,14 +88,10 @@ static void reload(struct service *service)
 	strbuf_release(&why);
 }
 
-/* True when everything in flight was answered in time. */
-static bool drain(struct service *service, const sigset_t *signals)
+static bool wait_until_idle(const struct service *service, const sigset_t *signals, int64_t end_ms)
 {
-	int64_t end_ms = clock_monotonic_ms(clock_system()) + service->settings->drain_timeout_ms;
 	struct timespec step = { 0, DRAIN_CHECK_MS * 1000000L };
 
-	LOG_INFO("draining", "in_flight", log_number(service_in_flight(service)));
-	service_drain(service);
 	while (service_in_flight(service) > 0) {
 		int signal_number = sigtimedwait(signals, NULL, &step);
 		if (signal_number == SIGTERM || signal_number == SIGINT)
@@ -104,6 +100,20 @@ static bool drain(struct service *service, const sigset_t *signals)
 			return false;
 	}
 	return true;
+}
+
+/* True when everything in flight was answered in time. */
+static bool drain(struct service *service, const sigset_t *signals)
+{
+	int64_t end_ms = clock_monotonic_ms(clock_system()) + service->settings->drain_timeout_ms;
+
+	LOG_INFO("draining", "in_flight", log_number(service_in_flight(service)));
+	service_drain(service);
+	if (!wait_until_idle(service, signals, end_ms))
+		return false;
+	/* Idle connections may have brought new work since: from here on they cannot, so idle stays idle. */
+	service_refuse(service);
+	return wait_until_idle(service, signals, end_ms);
 }
 
 static void wait_for_end(struct service *service, const sigset_t *signals)
@@ -142,8 +152,9 @@ static int serve(const char *config, const char *ports_file)
 		status = write_ports(service, ports_file, &why);
 	if (status != STATUS_OK) {
 		LOG_ERROR("start_failed", "status", status_name(status), "reason", why.data);
-		code = status == STATUS_INVALID || status == STATUS_CONFLICT ? EXIT_CODE_CONFIGURATION
-									     : EXIT_CODE_FAILED;
+		code = status == STATUS_INVALID || status == STATUS_CONFLICT || status == STATUS_NOT_FOUND
+			       ? EXIT_CODE_CONFIGURATION
+			       : EXIT_CODE_FAILED;
 		goto out;
 	}
 	LOG_INFO("started", "version", HOMEWARD_VERSION, "config", config, "api",

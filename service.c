@@ -436,15 +436,25 @@ enum status service_start(struct settings *settings, struct service **service_ou
 	return STATUS_OK;
 }
 
+static void each_data_listener(const struct service *service, void (*act)(struct http_server *server))
+{
+	struct http_server *servers[] = { service->api, service->api_unix, service->peer };
+
+	for (size_t i = 0; i < sizeof(servers) / sizeof(servers[0]); i++) {
+		if (servers[i] != NULL)
+			act(servers[i]);
+	}
+}
+
 void service_drain(struct service *service)
 {
 	atomic_store(&service->is_draining, true);
-	if (service->api != NULL)
-		http_server_drain(service->api);
-	if (service->api_unix != NULL)
-		http_server_drain(service->api_unix);
-	if (service->peer != NULL)
-		http_server_drain(service->peer);
+	each_data_listener(service, http_server_drain);
+}
+
+void service_refuse(struct service *service)
+{
+	each_data_listener(service, http_server_refuse);
 }
 
 int service_in_flight(const struct service *service)
@@ -481,10 +491,11 @@ void service_stop(struct service *service)
 		loop_stop(service->engines[i].loop);
 	peers_probe_stop(service->peers);
 	loop_timer_release(&service->upkeep);
-	peer_service_destroy(service->peer_service);
 	locator_destroy(service->locator);
 	for (size_t i = 0; i < service->engine_count; i++)
 		stop_engine(&service->engines[i]);
+	/* After the engines: lookups of a batch that was answered at its deadline end only with what they wait for. */
+	peer_service_destroy(service->peer_service);
 	routes_destroy(service->routes);
 	http_client_destroy(service->control_client);
 	database_destroy(service->control_database);

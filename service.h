@@ -63,6 +63,8 @@ struct service {
 MUST_CHECK enum status service_start(struct settings *settings, struct service **service_out, struct strbuf *why);
 /* Refuses new connections and turns unready. */
 void service_drain(struct service *service);
+/* After that: what idle connections still bring is answered with 503 instead of a lookup. */
+void service_refuse(struct service *service);
 /* Requests and lookups not answered yet. */
 int service_in_flight(const struct service *service);
 void service_stop(struct service *service);

@@ -164,20 +164,31 @@ void http_server_drain(struct http_server *server)
 	shutdown(server->listen_fd, SHUT_RDWR);
 }
 
+void http_server_refuse(struct http_server *server)
+{
+	http_server_drain(server);
+	atomic_store(&server->is_refusing, true);
+}
+
 int http_server_in_flight(const struct http_server *server)
 {
-	return atomic_load_explicit(&server->in_flight, memory_order_relaxed);
+	return atomic_load(&server->in_flight);
+}
+
+static void wait_for_none(const _Atomic int *count, int64_t until_ms)
+{
+	while (atomic_load(count) > 0 && http_now_ms() < until_ms)
+		nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
 }
 
 void http_server_stop(struct http_server *server)
 {
 	if (server == NULL)
 		return;
-	http_server_drain(server);
+	http_server_refuse(server);
+	wait_for_none(&server->in_flight, http_now_ms() + server->settings.request_deadline_ms);
 	must(http_server_in_flight(server) == 0);
-	int64_t until_ms = http_now_ms() + STOP_FLUSH_MS_MAX;
-	while (atomic_load(&server->unfinished) > 0 && http_now_ms() < until_ms)
-		nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
+	wait_for_none(&server->unfinished, http_now_ms() + STOP_FLUSH_MS_MAX);
 	MHD_stop_daemon(server->daemon);
 	http_reaper_release();
 	server_free(server);

@@ -58,9 +58,11 @@ MUST_CHECK enum status http_server_start(
 int http_server_port(const struct http_server *server);
 /* No new connections; answers carry Connection: close. */
 void http_server_drain(struct http_server *server);
+/* Drains, and from now on answers what idle connections still bring with STATUS_DRAINING, without a handler. */
+void http_server_refuse(struct http_server *server);
 /* Requests without an answer yet. */
 int http_server_in_flight(const struct http_server *server);
-/* All suspended requests must have been answered.  Accepts NULL. */
+/* Refuses, and waits for handlers that are running; all suspended requests must have been answered.  Accepts NULL. */
 void http_server_stop(struct http_server *server);
 
 /* Borrowed until the request is answered.  NULL when there is none. */

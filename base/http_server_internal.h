@@ -125,6 +125,7 @@ struct http_server {
 	struct metric_series *connections_gauge;
 	struct http_response *no_memory; /* made at start, for the reply that could not be built */
 	_Atomic bool is_draining;
+	_Atomic bool is_refusing; /* no handler runs any more */
 	_Atomic int connections;
 	_Atomic int in_flight;
 	_Atomic int unfinished;

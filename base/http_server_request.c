@@ -208,8 +208,13 @@ static enum MHD_Result dispatch(struct http_request *request)
 		request->refusal = NULL;
 		return queue(request, response);
 	}
+	/* Counted before the look, as http_server_refuse() looks after its mark: one of the two sees the other. */
+	atomic_fetch_add(&server->in_flight, 1);
+	if (atomic_load(&server->is_refusing)) {
+		atomic_fetch_sub(&server->in_flight, 1);
+		return refuse_and_close(request, refusal(STATUS_DRAINING, NULL, NULL));
+	}
 	request->phase = REQUEST_SUSPENDED;
-	atomic_fetch_add_explicit(&server->in_flight, 1, memory_order_relaxed);
 	request->route->route->handler(server->settings.arg, request);
 	if (request->is_suspended)
 		return MHD_YES;

@@ -237,7 +237,7 @@ void loop_break(struct loop *loop)
 
 void loop_stop(struct loop *loop)
 {
-	if (!loop->has_thread)
+	if (loop == NULL || !loop->has_thread)
 		return;
 	loop_break(loop);
 	pthread_join(loop->thread, NULL);

@@ -42,7 +42,7 @@ struct loop_watch {
 MUST_CHECK enum status loop_create(const char *name, struct loop **loop_out);
 /* Starts the thread. */
 MUST_CHECK enum status loop_start(struct loop *loop);
-/* Asks the loop to stop after the tasks posted so far, and joins its thread. */
+/* Asks the loop to stop after the tasks posted so far, and joins its thread.  Accepts NULL. */
 void loop_stop(struct loop *loop);
 /* After loop_stop() (or without a start).  Accepts NULL. */
 void loop_destroy(struct loop *loop);

@@ -113,7 +113,7 @@ enum status peers_probe(struct peers *peers, struct loop *loop, struct http_clie
 
 void peers_probe_stop(struct peers *peers)
 {
-	struct peers_prober *prober = *peers_prober_slot(peers);
+	struct peers_prober *prober = peers != NULL ? *peers_prober_slot(peers) : NULL;
 
 	if (prober == NULL)
 		return;

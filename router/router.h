@@ -132,7 +132,8 @@ void peers_each(struct peers *peers, void (*each)(void *arg, const struct peer_r
 /* Probes URLs that are down or suspect, and those in use once that were idle for 10 s, with GET /peer/v1/health
  * from this loop (the control loop). */
 MUST_CHECK enum status peers_probe(struct peers *peers, struct loop *loop, struct http_client *client);
-/* After the loop has stopped, before it, its client and the peers are destroyed.  Without a prober: nothing. */
+/* After the loop has stopped, before it, its client and the peers are destroyed.  Without a prober: nothing.
+ * Accepts NULL. */
 void peers_probe_stop(struct peers *peers);
 
 /* ---- delegate: one per engine; batches lookups for one peer into one request ---- */

@@ -30,6 +30,21 @@ def test_all_settings_errors_are_told_at_once(mesh, tmp_path):
 
 
 @pytest.mark.sanitized
+def test_a_start_that_fails_halfway_says_why(mesh, tmp_path):
+    settings = mesh["eu"].settings()
+    folder = mesh["eu"].folder
+    settings["state_dir"] = str(tmp_path / "state")
+    for name in ("certificate", "key", "ca", "crl"):
+        settings["tls"][name] = str((folder / settings["tls"][name]).resolve())
+    for name, broken in (("tls", {**settings["tls"], "ca": str(tmp_path / "absent.pem")}), ("policy", {"file": str(tmp_path / "absent.json")})):
+        config = tmp_path / f"{name}.conf"
+        config.write_text(json.dumps({**settings, name: broken}))
+        done = subprocess.run([HOMEWARD, "serve", "--config", str(config)], capture_output=True, text=True, timeout=20, check=False)
+        assert done.returncode == 78, (name, done)
+        assert "absent" in done.stderr
+
+
+@pytest.mark.sanitized
 def test_config_show_tells_values_and_sources(mesh):
     rows = json.loads(homeward("config", "show", "--config", mesh["eu"].config, "-o", "json").stdout)
     text = json.dumps(rows)

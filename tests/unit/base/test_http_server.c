@@ -382,6 +382,35 @@ static void draining_closes_after_the_answer(void **state)
 	stop(&fixture);
 }
 
+static void refusing_answers_without_a_handler(void **state)
+{
+	(void)state;
+	struct fixture fixture;
+	struct http_server_settings settings = settings_of(&fixture);
+	char answer[1024];
+	start(&fixture, &settings);
+	int waiting = raw_http_dial(http_server_port(fixture.server));
+	int idle = raw_http_dial(http_server_port(fixture.server));
+	raw_http_says(idle, "GET /prebuilt HTTP/1.1\r\nHost: a\r\n\r\n");
+	raw_http_hear(idle, answer, sizeof answer, "prebuilt");
+	raw_http_says(waiting, "GET /hold HTTP/1.1\r\nHost: a\r\n\r\n");
+	struct http_request *request = wait_held(&fixture);
+	int calls = atomic_load(&fixture.calls);
+	http_server_refuse(fixture.server);
+	raw_http_says(idle, "GET /v1/things/7 HTTP/1.1\r\nHost: a\r\n\r\n");
+	assert_true(raw_http_hear(idle, answer, sizeof answer, NULL));
+	assert_non_null(strstr(answer, "HTTP/1.1 503"));
+	assert_non_null(strstr(answer, "draining"));
+	assert_int_equal(atomic_load(&fixture.calls), calls);
+	assert_int_equal(http_server_in_flight(fixture.server), 1);
+	http_request_reply(request, http_response_create(200, NULL, "done", 4));
+	assert_true(raw_http_hear(waiting, answer, sizeof answer, NULL));
+	assert_non_null(strstr(answer, "done"));
+	close(idle);
+	close(waiting);
+	stop(&fixture);
+}
+
 static void connections_over_the_limit_are_closed(void **state)
 {
 	(void)state;
@@ -514,6 +543,7 @@ int main(void)
 		cmocka_unit_test(suspended_requests_are_answered_from_another_thread),
 		cmocka_unit_test(a_reply_after_the_client_left_is_safe),
 		cmocka_unit_test(draining_closes_after_the_answer),
+		cmocka_unit_test(refusing_answers_without_a_handler),
 		cmocka_unit_test(connections_over_the_limit_are_closed),
 		cmocka_unit_test(unix_sockets_are_private_and_replaced),
 		cmocka_unit_test(bad_addresses_are_explained),
