@@ -21,6 +21,7 @@
 #define CONNECT_TIMEOUT_DEFAULT_MS 1000
 #define RESPONSE_BYTES_DEFAULT (1 << 20)
 #define RESPONSE_KEPT_BYTES_MAX (1 << 18) /* a larger buffer is not kept for the next call */
+#define HEADER_BYTES_MAX 256              /* of the one header that may be asked for */
 #define CONNECTION_LIFE_S 300L            /* revocation does not touch open connections: this bounds it */
 #define CONNECTION_IDLE_S 100L
 #define KEEPALIVE_IDLE_S 30L
@@ -206,6 +207,17 @@ static void run_soon(struct http_client *client)
 	loop_defer(client->loop, &client->later);
 }
 
+/* libcurl keeps an answer's headers until its handle is used again. */
+static const char *header_of(const struct http_client_call *call)
+{
+	struct curl_header *header = NULL;
+
+	if (call->wanted_header == NULL ||
+		curl_easy_header(call->easy, call->wanted_header, 0, CURLH_HEADER, -1, &header) != CURLHE_OK)
+		return NULL;
+	return header->amount == 1 && strlen(header->value) <= HEADER_BYTES_MAX ? header->value : NULL;
+}
+
 /* The call is in no list any more. */
 static void tell(struct http_client_call *call, enum http_client_error error, const char *detail)
 {
@@ -219,6 +231,8 @@ static void tell(struct http_client_call *call, enum http_client_error error, co
 
 	curl_easy_getinfo(call->easy, CURLINFO_RESPONSE_CODE, &status);
 	result.status = (int)status;
+	if (error == HTTP_CLIENT_OK)
+		result.header = header_of(call);
 	call->done(call->arg, &result);
 	call_put(call);
 	if (--pool->count == 0 && pool->is_retired)
@@ -350,6 +364,7 @@ enum status http_client_send(struct http_client *client, const struct http_clien
 	call->done = done;
 	call->arg = arg;
 	call->started_ms = now_ms;
+	call->wanted_header = request->wanted_header;
 	call->is_ended = call->is_too_large = false;
 	call->detail[0] = '\0';
 	if (!set_request(call, request, left_ms > 0 ? left_ms : 1)) {

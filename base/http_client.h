@@ -50,6 +50,7 @@ struct http_client_request {
 	int64_t deadline_ms;        /* absolute; required */
 	int64_t connect_timeout_ms; /* 0: 1,000 */
 	size_t response_bytes_max;  /* 0: 1 MiB */
+	const char *wanted_header;  /* one header of the answer to be told, by name; a literal; NULL for none */
 	const char *peer_region;    /* https only: the region the server's certificate must name; NULL for plain http */
 };
 
@@ -60,6 +61,7 @@ struct http_client_result {
 	const char *body;   /* borrowed; NUL terminated */
 	size_t body_size;
 	int64_t duration_ms;
+	const char *header; /* the value of the header wanted, borrowed; NULL: not there, there twice, or too long */
 };
 typedef void http_client_done(void *arg, const struct http_client_result *result);
 

@@ -54,6 +54,7 @@ struct http_client_call {
 	CURL *easy;
 	struct curl_slist *headers;
 	struct strbuf body;
+	const char *wanted_header;
 	http_client_done *done;
 	void *arg;
 	int64_t started_ms;

@@ -27,6 +27,7 @@
 #define VALUE_BYTES_MAX 2048   /* one long value must not hide the rest of the line */
 #define NUMBER_RING 16         /* log_number() results alive at once in one call */
 #define NUMBER_BYTES 24        /* "-9223372036854775808" and its NUL */
+#define LIMIT_MS 1000          /* enough to see that a fault goes on, too little to fill a disk */
 #define LINE_BYTES_MAX 1048576 /* above PAIRS_MAX values, every byte of them escaped */
 
 static _Atomic int log_level = LOG_LEVEL_INFO;
@@ -140,6 +141,21 @@ void log_event(enum log_level level, const char *event, ...)
 	if (strbuf_ok(&line))
 		write_line(line.data, line.length);
 	strbuf_release(&line);
+}
+
+bool log_limit_pass(struct log_limit *limit, int64_t *left_out)
+{
+	int64_t now_ms = clock_monotonic_ms(clock_system());
+	int64_t next_ms = atomic_load_explicit(&limit->next_ms, memory_order_relaxed);
+
+	*left_out = 0;
+	/* Of several threads at once one wins; the others are counted. */
+	if (now_ms < next_ms || !atomic_compare_exchange_strong(&limit->next_ms, &next_ms, now_ms + LIMIT_MS)) {
+		atomic_fetch_add_explicit(&limit->left_out, 1, memory_order_relaxed);
+		return false;
+	}
+	*left_out = atomic_exchange_explicit(&limit->left_out, 0, memory_order_relaxed);
+	return true;
 }
 
 const char *log_number(int64_t number)

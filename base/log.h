@@ -12,6 +12,7 @@
 #ifndef BASE_LOG_H
 #define BASE_LOG_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -30,5 +31,22 @@ const char *log_number(int64_t number);
 #define LOG_INFO(...) log_event(LOG_LEVEL_INFO, __VA_ARGS__, (const char *)0)
 #define LOG_WARN(...) log_event(LOG_LEVEL_WARN, __VA_ARGS__, (const char *)0)
 #define LOG_ERROR(...) log_event(LOG_LEVEL_ERROR, __VA_ARGS__, (const char *)0)
+
+/*
+ * For what a fault would say once for every lookup: one line a second, which tells how many were left out before it.
+ * One for each kind of line, in the struct it is about; zeroed to begin with.
+ */
+struct log_limit {
+	atomic_int_least64_t next_ms, left_out;
+};
+/* Whether this line may be written; if so, how many were not. */
+bool log_limit_pass(struct log_limit *limit, int64_t *left_out);
+
+#define LOG_LIMITED(limit, level, ...)                                                                                 \
+	do {                                                                                                           \
+		int64_t lines_left_out;                                                                                \
+		if (log_limit_pass((limit), &lines_left_out))                                                          \
+			log_event((level), __VA_ARGS__, "left_out", log_number(lines_left_out), (const char *)0);      \
+	} while (0)
 
 #endif

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Every setting, once.  The rows are in the order people read them.  Reloadable
- * are those the program swaps as a whole on SIGHUP (peers, log, tls, policy);
+ * are those the program swaps as a whole on SIGHUP (peers, log, policy); the files
+ * of tls are followed by themselves, but other paths need a restart;
  * everything else sizes something that is made at start.
  *
  * Bounds are where a value stops making sense, not what is recommended.
@@ -120,10 +121,10 @@ const struct setting settings_table[] = {
 		"Connections from one peer region."),
 	LISTENER(admin, "127.0.0.1:7401", "1", "64", "1048576", "30000", "30000", "health, metrics and the admin API"),
 
-	PATH("tls.certificate", tls.certificate, "", true, true, "PEM, this region's certificate first, then its chain."),
-	PATH("tls.key", tls.key, "", true, true, "PEM, the certificate's private key; readable by its owner only."),
-	PATH("tls.ca", tls.ca, "", true, true, "PEM, the certificate authorities peers are verified against."),
-	PATH("tls.crl", tls.crl, "", false, true, "PEM, revocation lists, one for each authority; empty for none."),
+	PATH("tls.certificate", tls.certificate, "", true, false, "PEM, this region's certificate first, then its chain.  A change of these files is followed."),
+	PATH("tls.key", tls.key, "", true, false, "PEM, the certificate's private key; readable by its owner only."),
+	PATH("tls.ca", tls.ca, "", true, false, "PEM, the certificate authorities peers are verified against."),
+	PATH("tls.crl", tls.crl, "", false, false, "PEM, revocation lists, one for each authority; empty for none."),
 
 	TEXT("database.dsn", database.dsn, "", check_dsn, true, "PostgreSQL connection string, without a password."),
 	PATH("database.password_file", database.password_file, "", false, false,

@@ -54,7 +54,8 @@ static const struct command_usage usage = { "homeward import",
 	"FILE --type TYPE --id COLUMN (--region COLUMN [--region-map MAP] | --region-value REGION)",
 	"Loads objects and their routes from a JSON array, NDJSON or CSV with a header (\"-\" is standard\n"
 	"input).  Columns of nested JSON are named by their path, address.region.  Rows at home here become\n"
-	"objects and routes, rows of other regions only routes.  All in one transaction; a second run of the\n"
+	"objects and routes, rows of other regions only routes, and an object here that the file says is at\n"
+	"home elsewhere is removed from this region.  All in one transaction; a second run of the\n"
 	"same file changes nothing.  Exit code 0 with some rows rejected, 1 when nothing was imported.",
 	options,
 	"homeward import superchargers.json --type station --id locationId,id --region address.region \\\n"
@@ -72,7 +73,7 @@ struct import {
 	struct row_source *source;
 	struct import_store *store;
 	FILE *rejects;
-	int64_t objects, routes, merged, rejected;
+	int64_t objects, routes, merged, rejected, removed;
 };
 
 /* ---- the command's line ---- */
@@ -270,6 +271,8 @@ static void summarise(const struct import *import)
 		printf(" (see %s)", import->reject_path);
 	if (import->merged > 0)
 		printf(", merged %" PRId64, import->merged);
+	if (import->removed > 0)
+		printf(", removed %" PRId64 " whose home is elsewhere now", import->removed);
 	printf("\n");
 }
 
@@ -283,7 +286,7 @@ static int run(struct import *import, struct strbuf *why)
 		return command_fail(
 			EXIT_CODE_DATA, "%" PRId64 " rows cannot be taken, so nothing was imported", import->rejected);
 	if (status == STATUS_OK && import->store != NULL)
-		status = import_store_commit(import->store, why);
+		status = import_store_commit(import->store, &import->removed, why);
 	if (status != STATUS_OK)
 		return command_fail(command_exit_code(status), "nothing was imported: %s",
 			why->length > 0 ? why->data : status_name(status));

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Rows are copied into a temporary table and merged from there by two statements,
+ * Rows are copied into a temporary table and merged from there by three statements,
  * so that readers see either none or all of the file, and the routes' trigger
  * fires once.  What is the same already is left alone: its version does not rise
  * and no cache elsewhere is made to ask again.
@@ -111,7 +111,7 @@ enum status import_store_add(struct import_store *store, const struct imported *
 	return status;
 }
 
-enum status import_store_commit(struct import_store *store, struct strbuf *why)
+enum status import_store_commit(struct import_store *store, int64_t *removed_out, struct strbuf *why)
 {
 	static const char merge_objects[] = "INSERT INTO homeward.objects AS o (type, id, record) "
 					    "SELECT $1, id, record FROM import_rows WHERE record IS NOT NULL "
@@ -122,9 +122,15 @@ enum status import_store_commit(struct import_store *store, struct strbuf *why)
 					   "SELECT $1, 'exact', id, region FROM import_rows "
 					   "ON CONFLICT (type, kind, key) DO UPDATE SET region = excluded.region "
 					   "WHERE r.region IS DISTINCT FROM excluded.region";
+	/* The record of an object that moved away has no business here any more. */
+	static const char remove_moved[] =
+		"WITH moved AS (DELETE FROM homeward.objects o USING import_rows r WHERE o.type = $1 "
+		"AND o.id = r.id AND r.record IS NULL RETURNING 1) SELECT count(*) FROM moved";
 	const char *const parameters[] = { store->type };
+	PGresult *removed = NULL;
 	enum status status = STATUS_OK;
 
+	*removed_out = 0;
 	if (store->pending.length > 0)
 		status = flush(store, why);
 	if (status == STATUS_OK)
@@ -132,6 +138,12 @@ enum status import_store_commit(struct import_store *store, struct strbuf *why)
 	if (status == STATUS_OK)
 		status = database_session_query(
 			store->session, merge_objects, parameters, 1, MERGE_TIMEOUT_MS, NULL, why);
+	if (status == STATUS_OK)
+		status = database_session_query(
+			store->session, remove_moved, parameters, 1, MERGE_TIMEOUT_MS, &removed, why);
+	if (status == STATUS_OK)
+		*removed_out = strtoll(PQgetvalue(removed, 0, 0), NULL, 10);
+	PQclear(removed);
 	if (status == STATUS_OK)
 		status = database_session_query(
 			store->session, merge_routes, parameters, 1, MERGE_TIMEOUT_MS, NULL, why);

@@ -16,8 +16,8 @@ MUST_CHECK enum status import_store_begin(
 	struct database_session *session, const char *type, struct import_store **store_out, struct strbuf *why);
 MUST_CHECK enum status import_store_add(
 	struct import_store *store, const struct imported *imported, struct strbuf *why);
-/* Writes and commits. */
-MUST_CHECK enum status import_store_commit(struct import_store *store, struct strbuf *why);
+/* Writes and commits.  *removed_out: objects that were here and whose home is another region now. */
+MUST_CHECK enum status import_store_commit(struct import_store *store, int64_t *removed_out, struct strbuf *why);
 /* Without a commit nothing has happened once the session is closed. */
 void import_store_destroy(struct import_store *store);
 

@@ -4,8 +4,9 @@
  * the template.  200 with a JSON object is the record, 404 is "no such object",
  * anything else is the service's fault.
  *
- * Such services rarely count versions, so a version is made from the content: it
- * changes when the content does, which is what an ETag needs, but does not rise.
+ * A service that counts versions says so in an ETag that is a number, and that is
+ * the record's version.  Most do not: then a version is made from the content, which
+ * changes when the content does, as an ETag must, but does not rise.
  *
  * On the loop's thread.  At most HTTP_CALLS_MAX calls are under way for a type.
  */
@@ -23,6 +24,7 @@
 #define HTTP_CALLS_MAX 1000               /* past this a slow service would only collect waiters */
 #define RECORD_BYTES_MAX (256 * 1024)     /* a record is an object's facts, not a document */
 #define VERSION_BITS UINT64_C(0xffffffff) /* small enough for every JSON reader */
+#define VERSION_MAX (UINT64_C(1) << 53)   /* the largest that every JSON reader keeps whole */
 #define DEADLINE_DEFAULT_MS 5000
 
 struct http_fetcher {
@@ -31,6 +33,7 @@ struct http_fetcher {
 	const char *type;
 	const char *before, *after; /* around {id} */
 	size_t before_length;
+	struct log_limit failed;
 	bool is_closed;
 	int under_way;
 };
@@ -69,6 +72,32 @@ static enum status status_of(const struct http_client_result *result)
 	return result->status >= 500 ? STATUS_UNREACHABLE : STATUS_BAD_PEER;
 }
 
+/* "7" or W/"7" is version 7; 0 for any other ETag, or none. */
+static uint64_t version_of_etag(const char *etag)
+{
+	uint64_t version = 0;
+
+	if (etag == NULL)
+		return 0;
+	if (strncmp(etag, "W/", 2) == 0)
+		etag += 2;
+	if (*etag++ != '"')
+		return 0;
+	for (; *etag >= '0' && *etag <= '9'; etag++) {
+		version = version * 10 + (uint64_t)(*etag - '0');
+		if (version > VERSION_MAX)
+			return 0;
+	}
+	return strcmp(etag, "\"") == 0 ? version : 0;
+}
+
+static uint64_t version_of(const struct http_client_result *result)
+{
+	uint64_t version = version_of_etag(result->header);
+
+	return version != 0 ? version : (hash_key64(result->body, result->body_size, 0) & VERSION_BITS) + 1;
+}
+
 static void answer_came(void *arg, const struct http_client_result *result)
 {
 	struct http_fetch *fetch = arg;
@@ -82,10 +111,11 @@ static void answer_came(void *arg, const struct http_client_result *result)
 			!json_is_object(content))
 			status = STATUS_BAD_PEER;
 		else
-			version = (hash_key64(result->body, result->body_size, 0) & VERSION_BITS) + 1;
+			version = version_of(result);
 	}
 	if (status != STATUS_OK && status != STATUS_NOT_AVAILABLE)
-		LOG_WARN("handler_http_failed", "type", fetcher->type, "status", log_number(result->status), "reason",
+		LOG_LIMITED(&fetcher->failed, LOG_LEVEL_WARN, "handler_http_failed", "type", fetcher->type, "status",
+			log_number(result->status), "reason",
 			result->error != HTTP_CLIENT_OK ? http_client_error_name(result->error) : status_name(status));
 
 	fetch->done(fetch->arg, status, version, status == STATUS_OK ? content : NULL);
@@ -119,6 +149,7 @@ void http_fetcher_get(
 	request.url = url.data;
 	request.deadline_ms = deadline_ms > 0 ? deadline_ms : loop_now_ms(fetcher->loop) + DEADLINE_DEFAULT_MS;
 	request.response_bytes_max = RECORD_BYTES_MAX;
+	request.wanted_header = "ETag";
 	status = http_client_send(fetcher->client, &request, answer_came, fetch, NULL);
 	if (status == STATUS_OK) {
 		fetcher->under_way++;

@@ -55,6 +55,7 @@ struct row_fetcher {
 	struct row_fetcher_settings settings;
 	struct loop_task send;
 	struct fetch_batch *pending, *spare;
+	struct log_limit unreadable;
 	bool send_is_due;
 	bool is_closed;
 	int under_way;
@@ -176,8 +177,8 @@ static void complete_row(
 	json_t *content = NULL;
 
 	if (json_parse(record, size, &content, NULL) != STATUS_OK || !json_is_object(content)) {
-		LOG_ERROR("handler_record_unreadable", "type", batch->fetcher->settings.type, "expected",
-			"a JSON object in column record");
+		LOG_LIMITED(&batch->fetcher->unreadable, LOG_LEVEL_ERROR, "handler_record_unreadable", "type",
+			batch->fetcher->settings.type, "expected", "a JSON object in column record");
 		json_decref(content);
 		content = NULL;
 		status = STATUS_INTERNAL;
@@ -194,8 +195,9 @@ static enum status complete_rows(struct fetch_batch *batch, const PGresult *resu
 	int record_column = PQfnumber(result, "record");
 
 	if (id_column < 0 || record_column < 0) {
-		LOG_ERROR("handler_query_columns", "type", batch->fetcher->settings.type, "missing",
-			id_column < 0 ? "id" : "record", "expected", "columns named id, version and record");
+		LOG_LIMITED(&batch->fetcher->unreadable, LOG_LEVEL_ERROR, "handler_query_columns", "type",
+			batch->fetcher->settings.type, "missing", id_column < 0 ? "id" : "record", "expected",
+			"columns named id, version and record");
 		return STATUS_INTERNAL;
 	}
 	for (int row = 0; row < PQntuples(result); row++) {

@@ -31,7 +31,8 @@ MUST_CHECK enum status handlers_create(struct loop *loop, struct database *datab
 void handlers_destroy(struct handlers *handlers);
 
 /* STATUS_OK: content is borrowed (incref to keep).  STATUS_NOT_AVAILABLE: no such object here.
- * Versions of store and sql rise; one of http only changes with the content. */
+ * Versions of store and sql rise, and http's when its service counts in its ETags; else http's only changes with the
+ * content. */
 typedef void handlers_fetch_done(void *arg, enum status status, uint64_t version, json_t *content);
 /* Fetches of the same round for the same handler go out as one array query.  The id is copied. */
 void handlers_fetch(struct handlers *handlers, const struct object_id *object, int64_t deadline_ms,

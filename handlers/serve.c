@@ -126,6 +126,7 @@ static void decide(struct serve *serve)
 		.station_region = serve->station_region[0] != '\0' ? serve->station_region : NULL,
 		.roaming = serve->roaming,
 		.record = serve->content,
+		.is_absent = serve->content == NULL,
 		.now_wall_us = clock_wall_us(service->clock),
 	};
 	struct lookup_question canonical;
@@ -140,9 +141,9 @@ static void decide(struct serve *serve)
 		canonical.object = serve->object;
 		question = &canonical;
 	}
-	/* No object, no policy: the denial is written all the same, so that both sides' entries pair up. */
-	policy_release_request(serve->engine->log, serve->content != NULL ? serve->policy : NULL, &request, question,
-		serve->requester, released, serve);
+	/* No object is a denial, written like any other, so that both sides' entries pair up. */
+	policy_release_request(
+		serve->engine->log, serve->policy, &request, question, serve->requester, released, serve);
 }
 
 static void one_came(struct serve *serve, enum status status)

@@ -186,8 +186,8 @@ static void batch_done(void *arg, enum status status, const PGresult *result)
 		metric_observe_us(log->commits, clock_wall_us(log->clock) - batch->sent_us);
 	} else {
 		metric_add(log->failures, 1);
-		LOG_WARN("access_write_failed", "status", status_name(status), "entries",
-			log_number((int64_t)entries.count));
+		LOG_LIMITED(&log->write_failed, LOG_LEVEL_WARN, "access_write_failed", "status", status_name(status),
+			"entries", log_number((int64_t)entries.count));
 	}
 	/* The batch is free before anyone is told: they may append at once. */
 	entry_list_init(&batch->entries);

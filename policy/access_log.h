@@ -6,6 +6,7 @@
 #ifndef POLICY_ACCESS_LOG_H
 #define POLICY_ACCESS_LOG_H
 
+#include "base/log.h"
 #include "base/metrics.h"
 #include "policy/policy.h"
 #include "policy/subject.h"
@@ -91,6 +92,7 @@ struct access_log {
 
 	struct metric *decisions;
 	struct metric_series *kinds[4], *failures, *queue, *commits;
+	struct log_limit write_failed;
 };
 
 enum access_kind { ACCESS_ASK, ACCESS_SERVE, ACCESS_GOT, ACCESS_DENY };

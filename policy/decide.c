@@ -184,6 +184,11 @@ void policy_decide(const struct policy *policy, const struct gate_request *reque
 		deny(decision);
 		return;
 	}
+	if (request->is_absent) {
+		deny(decision);
+		decision->rules[decision->rule_count++] = GATE_ABSENT;
+		return;
+	}
 	facts_of_request(policy, request, &facts);
 	/* 3: out of date, so nothing personal. */
 	if (request->now_wall_us >= policy->not_after_us && facts.type != NAME_OTHER &&

@@ -215,6 +215,9 @@ static void check_rule_id(struct reading *reading, size_t index)
 	/* The access log lists rules with commas between. */
 	if (strpbrk(rules[index].id, ", ") != NULL || strlen(rules[index].id) > 64)
 		reading_complain_at(reading, "id", "must be at most 64 characters without ',' or a space");
+	if (strcmp(rules[index].id, GATE_ABSENT) == 0)
+		reading_complain_at(
+			reading, "id", "\"" GATE_ABSENT "\" is what the record says of an object that does not exist");
 	for (size_t i = 0; i < index; i++) {
 		if (rules[i].id != NULL && strcmp(rules[i].id, rules[index].id) == 0)
 			reading_complain_at(reading, "id", "rule %zu has the same id", i);

@@ -58,6 +58,7 @@ enum roaming { ROAMING_UNKNOWN, ROAMING_ACTIVE, ROAMING_NONE };
 
 #define GATE_FIELDS_MAX 64
 #define GATE_RULES_MAX 16
+#define GATE_ABSENT "absent" /* stands on record where a rule's id would; no rule may be called so */
 
 struct gate_request {
 	enum gate_operation operation;
@@ -67,7 +68,8 @@ struct gate_request {
 	const char *station_region; /* where this region's router places evidence.station; NULL: unknown */
 	enum roaming roaming;
 	const json_t *record; /* for its consent and restriction flags; NULL: all unknown */
-	int64_t now_wall_us;  /* an expired policy denies */
+	bool is_absent; /* there is no such object: denied by the rule word GATE_ABSENT, whatever the policy says */
+	int64_t now_wall_us; /* an expired policy denies */
 };
 
 struct gate_decision {

@@ -6,6 +6,7 @@
 #ifndef ROUTER_DELEGATE_H
 #define ROUTER_DELEGATE_H
 
+#include "base/log.h"
 #include "base/metrics.h"
 #include "router/router.h"
 
@@ -44,6 +45,7 @@ struct delegate_lane { /* what goes to one peer */
 	bool is_due; /* on the delegate's list of lanes to look at after this round */
 	struct delegate_lane *next_due;
 	struct metric_series *lookups, *requests, *retries;
+	struct log_limit request_failed, answer_refused;
 };
 
 struct delegate_batch {             /* one request */

@@ -244,7 +244,8 @@ static void deal_out(struct delegate_batch *batch, const struct http_client_resu
 		questions[count++] = batch->lookups[i]->question;
 	}
 	if (peer_wire_read_answers(result->body, result->body_size, questions, count, answers, &why) != STATUS_OK)
-		LOG_WARN("peer_answer_refused", "peer", batch->lane->region, "url", batch->url, "why", why.data);
+		LOG_LIMITED(&batch->lane->answer_refused, LOG_LEVEL_WARN, "peer_answer_refused", "peer",
+			batch->lane->region, "url", batch->url, "why", why.data);
 	leave_lane(batch);
 	for (size_t i = 0; i < count; i++) {
 		delegated_end(lookups[i], &answers[i], HTTP_CLIENT_OK);
@@ -271,9 +272,9 @@ static void on_result(void *arg, const struct http_client_result *result)
 		deal_out(batch, result);
 		return;
 	}
-	LOG_WARN("peer_request_failed", "peer", batch->lane->region, "url", batch->url, "reason",
-		http_client_error_name(result->error), "http", log_number(result->status), "lookups",
-		log_number((int64_t)batch->live), "detail", result->detail);
+	LOG_LIMITED(&batch->lane->request_failed, LOG_LEVEL_WARN, "peer_request_failed", "peer", batch->lane->region,
+		"url", batch->url, "reason", http_client_error_name(result->error), "http", log_number(result->status),
+		"lookups", log_number((int64_t)batch->live), "detail", result->detail);
 	if (!try_again(batch, result))
 		fail_batch(batch, status_of(result), result->error);
 }

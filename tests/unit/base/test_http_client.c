@@ -30,6 +30,7 @@ struct bench {
 };
 
 struct answer {
+	char header[64];
 	struct bench *bench;
 	enum http_client_error error;
 	int status, calls;
@@ -74,6 +75,7 @@ static void on_done(void *arg, const struct http_client_result *result)
 	assert_int_equal(strlen(result->body), result->body_size);
 	snprintf(answer->body, sizeof(answer->body), "%s", result->body);
 	snprintf(answer->detail, sizeof(answer->detail), "%s", result->detail);
+	snprintf(answer->header, sizeof(answer->header), "%s", result->header != NULL ? result->header : "none");
 	if (--answer->bench->wanted == 0)
 		loop_break(answer->bench->loop);
 }
@@ -135,6 +137,29 @@ static void test_calls_share_a_warm_connection(void **state)
 	assert_null(strstr(answer.body, "X-First"));
 	assert_null(strstr(answer.body, "Content-"));
 	assert_int_equal(web_server_connections(server), 1);
+	close_bench(&bench);
+	web_server_stop(server);
+}
+
+static void test_one_header_of_the_answer_can_be_had(void **state)
+{
+	struct web_server *server = web_server_start(NULL, NULL, NULL);
+	struct http_client_request request = { .wanted_header = "content-length" };
+	struct answer answer;
+	struct bench bench;
+
+	(void)state;
+	open_bench(&bench, NULL, 0);
+	send_to(&bench, &answer, web_server_port(server), "/large", request, NULL);
+	await(&bench);
+	assert_string_equal(answer.header, "100000");
+	request.wanted_header = "ETag";
+	send_to(&bench, &answer, web_server_port(server), "/hello", request, NULL);
+	await(&bench);
+	assert_int_equal(answer.status, 200);
+	assert_string_equal(answer.header, "none");
+	get(&bench, &answer, web_server_port(server), "/hello", NULL);
+	assert_string_equal(answer.header, "none");
 	close_bench(&bench);
 	web_server_stop(server);
 }
@@ -462,6 +487,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_calls_share_a_warm_connection),
+		cmocka_unit_test(test_one_header_of_the_answer_can_be_had),
 		cmocka_unit_test(test_many_calls_stay_within_the_connections_allowed),
 		cmocka_unit_test(test_failures_by_name),
 		cmocka_unit_test(test_a_connect_that_hangs_has_its_own_bound),

@@ -164,6 +164,27 @@ static void numbers_of_one_call_do_not_overwrite_each_other(void **state)
 		assert_int_equal(strtol(numbers[i], NULL, 10), i * 1000);
 }
 
+static void a_line_of_a_fault_is_limited_and_counted(void **state)
+{
+	struct strbuf text = STRBUF_INIT;
+	struct capture capture;
+	struct log_limit limit = { 0, 0 };
+
+	(void)state;
+	capture_start(&capture);
+	for (int i = 0; i < 100; i++)
+		LOG_LIMITED(&limit, LOG_LEVEL_WARN, "trouble", "number", log_number(i));
+	atomic_store(&limit.next_ms, 0); /* as if the second were over */
+	LOG_LIMITED(&limit, LOG_LEVEL_WARN, "trouble", "number", "100");
+	LOG_LIMITED(&limit, LOG_LEVEL_WARN, "trouble", "number", "101");
+	capture_end(&capture, &text);
+	assert_non_null(strstr(text.data, " warn trouble number=0 left_out=0\n"));
+	assert_non_null(strstr(text.data, " warn trouble number=100 left_out=99\n"));
+	assert_null(strstr(text.data, "number=1 "));
+	assert_null(strstr(text.data, "number=101"));
+	strbuf_release(&text);
+}
+
 #define LINES_EACH 200
 
 static void *log_many(void *arg)
@@ -206,6 +227,7 @@ int main(void)
 		cmocka_unit_test(levels_below_are_dropped),
 		cmocka_unit_test(a_long_value_is_cut),
 		cmocka_unit_test(numbers_of_one_call_do_not_overwrite_each_other),
+		cmocka_unit_test(a_line_of_a_fault_is_limited_and_counted),
 		cmocka_unit_test(lines_of_threads_do_not_mix),
 	};
 

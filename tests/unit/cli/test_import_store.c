@@ -19,6 +19,7 @@
 static struct test_postgres *server;
 static struct database_session *session;
 static struct strbuf why;
+static int64_t removed;
 
 static int setup(void **state)
 {
@@ -77,7 +78,7 @@ static void rows_become_objects_and_routes(void **state)
 	(void)state;
 	add(store, "a\\b\tc", "eu", "{\"text\":\"tab\\t newline\\n backslash\\\\ quote\\\"\",\"n\":1}");
 	add(store, "d", "na", NULL);
-	assert_int_equal(import_store_commit(store, &why), STATUS_OK);
+	assert_int_equal(import_store_commit(store, &removed, &why), STATUS_OK);
 	import_store_destroy(store);
 
 	assert_int_equal(number_of("SELECT count(*) FROM homeward.objects"), 1);
@@ -96,31 +97,36 @@ static void what_is_the_same_is_left_alone(void **state)
 	(void)state;
 	add(store, "same", "eu", "{\"n\":1}");
 	add(store, "other", "eu", "{\"n\":1}");
-	assert_int_equal(import_store_commit(store, &why), STATUS_OK);
+	assert_int_equal(import_store_commit(store, &removed, &why), STATUS_OK);
 	import_store_destroy(store);
 	store = begin();
 	add(store, "same", "eu", "{\"n\":1}");
 	add(store, "other", "eu", "{\"n\":2}");
-	assert_int_equal(import_store_commit(store, &why), STATUS_OK);
+	assert_int_equal(import_store_commit(store, &removed, &why), STATUS_OK);
 	import_store_destroy(store);
 
 	assert_int_equal(number_of("SELECT version FROM homeward.objects WHERE id = 'same'"), 1);
 	assert_int_equal(number_of("SELECT version FROM homeward.objects WHERE id = 'other'"), 2);
 }
 
-static void a_route_follows_its_object(void **state)
+static void an_object_that_moves_leaves_its_route_behind_and_nothing_else(void **state)
 {
 	struct import_store *store = begin();
 
 	(void)state;
 	add(store, "moves", "eu", "{\"n\":1}");
-	assert_int_equal(import_store_commit(store, &why), STATUS_OK);
+	add(store, "stays", "eu", "{\"n\":1}");
+	assert_int_equal(import_store_commit(store, &removed, &why), STATUS_OK);
 	import_store_destroy(store);
 	store = begin();
 	add(store, "moves", "ap", NULL);
-	assert_int_equal(import_store_commit(store, &why), STATUS_OK);
+	add(store, "never-here", "ap", NULL);
+	assert_int_equal(import_store_commit(store, &removed, &why), STATUS_OK);
 	import_store_destroy(store);
+	assert_int_equal(removed, 1);
 	assert_int_equal(number_of("SELECT count(*) FROM homeward.routes WHERE key = 'moves' AND region = 'ap'"), 1);
+	assert_int_equal(number_of("SELECT count(*) FROM homeward.objects WHERE id = 'moves'"), 0);
+	assert_int_equal(number_of("SELECT count(*) FROM homeward.objects WHERE id = 'stays'"), 1);
 }
 
 static void without_a_commit_nothing_has_happened(void **state)
@@ -146,7 +152,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(rows_become_objects_and_routes),
 		cmocka_unit_test(what_is_the_same_is_left_alone),
-		cmocka_unit_test(a_route_follows_its_object),
+		cmocka_unit_test(an_object_that_moves_leaves_its_route_behind_and_nothing_else),
 		cmocka_unit_test(without_a_commit_nothing_has_happened),
 	};
 

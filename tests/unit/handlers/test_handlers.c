@@ -53,6 +53,7 @@ static struct {
 	struct http_client_result result;
 	enum status refusal;
 	char url[256];
+	const char *etag, *wanted_header;
 } wire;
 
 const char *http_client_error_name(enum http_client_error error)
@@ -76,6 +77,7 @@ enum status http_client_send(struct http_client *client, const struct http_clien
 	assert_true(request->response_bytes_max > 0);
 	assert_null(request->peer_region);
 	snprintf(wire.url, sizeof(wire.url), "%s", request->url);
+	wire.wanted_header = request->wanted_header;
 	if (wire.refusal != STATUS_OK)
 		return wire.refusal;
 	wire.done = done;
@@ -376,7 +378,7 @@ static struct answer fetch_tariff(enum http_client_error error, int status, cons
 {
 	struct answer answer;
 
-	wire.result = (struct http_client_result){ error, "", status, body, strlen(body), 1 };
+	wire.result = (struct http_client_result){ error, "", status, body, strlen(body), 1, wire.etag };
 	fetch(&answer, "tariff", "a/b c", PATIENCE_MS);
 	run();
 	assert_int_equal(answer.calls, 1);
@@ -404,6 +406,37 @@ static void service_answers_are_told_apart(void **state)
 	wire.refusal = STATUS_OVERLOADED;
 	assert_int_equal(fetch_tariff(HTTP_CLIENT_OK, 200, "{}").status, STATUS_OVERLOADED);
 	wire.refusal = STATUS_OK;
+}
+
+static uint64_t version_under(const char *etag)
+{
+	struct answer answer;
+
+	wire.etag = etag;
+	answer = fetch_tariff(HTTP_CLIENT_OK, 200, "{\"n\":4}");
+	wire.etag = NULL;
+	assert_int_equal(answer.status, STATUS_OK);
+	return answer.version;
+}
+
+static void a_counting_services_version_is_the_records(void **state)
+{
+	uint64_t made = version_under(NULL);
+
+	(void)state;
+	assert_string_equal(wire.wanted_header, "ETag");
+	assert_int_equal(version_under("\"7\""), 7);
+	assert_int_equal(version_under("W/\"12\""), 12);
+	assert_int_equal(version_under("\"9007199254740992\""), 9007199254740992);
+	assert_int_equal(version_under("\"9007199254740993\""), made);
+	assert_int_equal(version_under("\"99999999999999999999999999\""), made);
+	assert_int_equal(version_under("\"7"), made);
+	assert_int_equal(version_under("7"), made);
+	assert_int_equal(version_under("\"7a\""), made);
+	assert_int_equal(version_under("\"\""), made);
+	assert_int_equal(version_under("\"0\""), made);
+	assert_int_equal(version_under("W/"), made);
+	assert_int_equal(version_under(""), made);
 }
 
 /* ---- writing ---- */
@@ -468,6 +501,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(hurried_fetch_ends_alone, setup, teardown),
 		cmocka_unit_test_setup_teardown(destruction_ends_what_waits, setup, teardown),
 		cmocka_unit_test_setup_teardown(service_answers_are_told_apart, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_counting_services_version_is_the_records, setup, teardown),
 		cmocka_unit_test_setup_teardown(writes_hold_their_conditions, setup, teardown),
 		cmocka_unit_test_setup_teardown(deletes_hold_their_conditions, setup, teardown),
 		cmocka_unit_test_setup_teardown(only_stored_types_can_be_written, setup, teardown),

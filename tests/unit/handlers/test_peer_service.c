@@ -51,7 +51,7 @@ struct policy_release {
 struct entry {
 	char subject[OBJECT_ID_SIZE], requester[REGION_SIZE], peer[REGION_SIZE], station_region[REGION_SIZE];
 	enum roaming roaming;
-	bool had_policy, had_record;
+	bool had_policy, had_record, was_absent;
 };
 
 struct held_fetch {
@@ -212,13 +212,15 @@ void policy_release_request(struct access_log *log, struct policy *policy, const
 		request->station_region != NULL ? request->station_region : "");
 	entry->roaming = request->roaming;
 	entry->had_policy = policy != NULL;
+	entry->was_absent = request->is_absent;
 	entry->had_record = request->record != NULL;
 
 	late->task.run = release_end;
 	late->done = done;
 	late->arg = arg;
 	late->status = world.log_status;
-	if (late->status == STATUS_OK && (policy == NULL || strcmp(request->purpose, "charge.authorize") != 0))
+	if (late->status == STATUS_OK &&
+		(policy == NULL || request->is_absent || strcmp(request->purpose, "charge.authorize") != 0))
 		late->status = STATUS_NOT_AVAILABLE;
 	if (late->status == STATUS_OK) {
 		late->release = calloc(1, sizeof(*late->release));
@@ -508,7 +510,8 @@ static void denied_absent_and_unknown_look_the_same(void **state)
 			first = strdup(world.request.response->body);
 		assert_string_equal(world.request.response->body, first);
 		assert_int_equal(world.entry_count, i + 1); /* each is on record */
-		assert_int_equal(world.entries[i].had_policy, i == 0);
+		assert_true(world.entries[i].had_policy);
+		assert_int_equal(world.entries[i].was_absent, i > 0);
 		json_decref(answers);
 	}
 	free(first);

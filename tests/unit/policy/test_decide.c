@@ -443,6 +443,12 @@ static void an_expired_policy_denies_what_is_personal(void **state)
 	request.type = "station";
 	policy_decide(policy, &request, &decision);
 	assert_true(decision.permitted);
+	request.is_absent = true;
+	policy_decide(policy, &request, &decision);
+	assert_false(decision.permitted);
+	assert_int_equal(decision.fields, 0);
+	assert_int_equal(decision.rule_count, 1);
+	assert_string_equal(decision.rules[0], "absent");
 	policy_release_reference(policy);
 }
 

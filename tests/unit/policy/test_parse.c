@@ -78,6 +78,7 @@ static const struct {
 	{ RULES("{\"effect\":\"forbid\"}"), "/rules/0/id: is missing" },
 	{ RULES("{\"id\":\"A,B\",\"effect\":\"forbid\"}"), "/rules/0/id: must be at most" },
 	{ RULES(RULE "," RULE), "/rules/1/id: rule 0 has the same id" },
+	{ RULES("{\"id\":\"absent\",\"effect\":\"permit\",\"fields\":[\"uid\"]}"), "/rules/0/id: \"absent\" is what" },
 	{ RULES("{\"id\":\"A\",\"effect\":\"allow\"}"), "/rules/0/effect: must be \"permit\" or \"forbid\"" },
 	{ RULES("{\"id\":\"A\",\"effect\":\"permit\"}"), "/rules/0/fields: is missing" },
 	{ RULES("{" SERVE ",\"fields\":[\"uidd\"]}"), "/rules/0/fields/0: no type here has a field \"uidd\"" },

@@ -128,7 +128,7 @@ static enum status fake_send(void *arg, const struct http_client_request *reques
 static void finish(struct bench *bench, size_t which, enum http_client_error error, int status, const char *body)
 {
 	struct sent *sent = &bench->sent[which];
-	struct http_client_result result = { error, "", status, body, strlen(body), 5 };
+	struct http_client_result result = { error, "", status, body, strlen(body), 5, NULL };
 
 	assert_true(which < bench->sent_count);
 	assert_false(sent->is_over);
