@@ -278,6 +278,10 @@ enum import_verdict importer_take(
 	enum import_verdict verdict;
 
 	memset(out, 0, sizeof(*out));
+	if (!json_numbers_fit(row)) {
+		strbuf_adds(why, "a number of 2^63 or more cannot be kept exactly: make it a string");
+		return IMPORT_REJECTED;
+	}
 	if (!find_id(importer, row, &out->object, why) || !find_region(importer, row, out->region, why))
 		return IMPORT_REJECTED;
 	if (!seen_grow(importer)) {

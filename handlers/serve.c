@@ -19,8 +19,7 @@
 #include "base/json.h"
 #include "base/must.h"
 
-/* Views are a handful of fields; larger ones take a second pass. */
-#define VIEW_BYTES_TYPICAL 4096
+#define VIEW_BYTES_TYPICAL 512 /* a handful of fields; larger ones grow */
 
 struct serve {
 	struct peer_service *service;
@@ -59,24 +58,14 @@ static void finish_without(struct serve *serve, enum status status)
 	finish(serve, &answer);
 }
 
-/* jansson has no way to hand its own buffer over, so the common size is written once on the stack. */
 static enum status write_view(const json_t *view, struct lookup_answer *answer)
 {
-	char typical[VIEW_BYTES_TYPICAL];
-	size_t size = json_dumpb(view, typical, sizeof(typical), JSON_COMPACT);
+	struct strbuf text = STRBUF_INIT;
 
-	if (size == 0)
-		return STATUS_INTERNAL;
-	answer->record = malloc(size + 1);
-	if (answer->record == NULL)
-		return STATUS_NO_MEMORY;
-	if (size <= sizeof(typical))
-		memcpy(answer->record, typical, size);
-	else
-		must(json_dumpb(view, answer->record, size, JSON_COMPACT) == size);
-	answer->record[size] = '\0';
-	answer->record_length = size;
-	return STATUS_OK;
+	if (strbuf_reserve(&text, VIEW_BYTES_TYPICAL) && json_write(view, &text) == STATUS_OK)
+		answer->record = strbuf_take(&text, &answer->record_length);
+	strbuf_release(&text);
+	return answer->record != NULL ? STATUS_OK : STATUS_NO_MEMORY;
 }
 
 static int64_t ttl_of(const struct serve *serve, const struct gate_decision *decision)

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/json.h"
 #include "locator/api.h"
 
 #define RECORD_BYTES_MAX (64 * 1024)
@@ -249,6 +250,12 @@ static void start_write(struct locator *locator, struct http_request *request, b
 	call->content = is_put ? api_body(request, RECORD_BYTES_MAX) : NULL;
 	if (is_put && !call->content)
 		goto out;
+	if (is_put && !json_numbers_fit(call->content)) {
+		api_problem(request, &call->question, STATUS_INVALID,
+			"a number of 2^63 or more cannot be kept exactly: send it as a string");
+		json_decref(call->content);
+		goto out;
+	}
 	if (!locator_enter(locator)) {
 		api_problem(request, &call->question, STATUS_OVERLOADED, NULL);
 		json_decref(call->content);

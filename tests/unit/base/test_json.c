@@ -81,6 +81,55 @@ static void writes_compactly_in_the_order_read(void **state)
 	json_decref(value);
 }
 
+static void numbers_keep_their_spelling(void **state)
+{
+	static const char exact[] =
+		"{\"prices\":[0.1,0.35,37.7749,-122.4194,1.0,-0.0,1e-7,123456.789,0.30000000000000004,"
+		"5e-324],\"whole\":[9223372036854775807,-9223372036854775808,9007199254740993,0]}";
+	json_t *value = parse(exact);
+	struct strbuf text = STRBUF_INIT;
+
+	(void)state;
+	assert_int_equal(json_write(value, &text), STATUS_OK);
+	json_decref(value);
+	value = parse(text.data);
+	strbuf_reset(&text);
+	assert_int_equal(json_write(value, &text), STATUS_OK);
+	assert_string_equal(text.data,
+		"{\"prices\":[0.1,0.35,37.7749,-122.4194,1.0,-0.0,1e-07,123456.789,0.30000000000000004,"
+		"4.94065645841247e-324],\"whole\":[9223372036854775807,-9223372036854775808,9007199254740993,0]}");
+	strbuf_release(&text);
+	json_decref(value);
+}
+
+static void numbers_that_jsonb_would_spell_out_are_told(void **state)
+{
+	static const char *const texts[] = { "{\"a\":[1,{\"b\":1e22}]}", "[-9223372036854775808.0]", "[1e300]",
+		"{\"a\":[1,{\"b\":9.2e18}],\"c\":9223372036854775807,\"d\":1e-300}" };
+
+	(void)state;
+	for (size_t i = 0; i < 4; i++) {
+		json_t *value = parse(texts[i]);
+		assert_int_equal(json_numbers_fit(value), i == 3);
+		json_decref(value);
+	}
+}
+
+static void strings_are_escaped_where_they_must(void **state)
+{
+	json_t *value = parse("{\"a\\\"\\u0007\":\"\\b\\n/\\\\ \\u00e9\\ud83d\\ude00\",\"e\":{},\"l\":[],\"n\":null}");
+	struct strbuf text = STRBUF_INIT;
+	json_t *again;
+
+	(void)state;
+	assert_int_equal(json_write(value, &text), STATUS_OK);
+	again = parse(text.data);
+	assert_true(json_equal(value, again));
+	strbuf_release(&text);
+	json_decref(value);
+	json_decref(again);
+}
+
 static void deep_nesting_is_refused_not_recursed(void **state)
 {
 	struct strbuf text = STRBUF_INIT;
@@ -100,6 +149,9 @@ int main(void)
 		cmocka_unit_test(refuses_what_it_must),
 		cmocka_unit_test(says_where),
 		cmocka_unit_test(writes_compactly_in_the_order_read),
+		cmocka_unit_test(numbers_keep_their_spelling),
+		cmocka_unit_test(numbers_that_jsonb_would_spell_out_are_told),
+		cmocka_unit_test(strings_are_escaped_where_they_must),
 		cmocka_unit_test(deep_nesting_is_refused_not_recursed),
 	};
 
