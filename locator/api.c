@@ -122,6 +122,7 @@ enum status api_terms(const struct api_request *api, struct lookup_question *que
 	const struct locator *locator = api->locator;
 	const struct settings *settings = locator->settings.settings;
 	int64_t timeout_ms = settings->lookup.timeout_ms;
+	question->exchange = api_exchange(locator);
 	const char *text = http_request_header(api->request, "Homeward-Timeout-Ms");
 	if (text) {
 		char *end;
@@ -134,7 +135,6 @@ enum status api_terms(const struct api_request *api, struct lookup_question *que
 			timeout_ms = settings->lookup.timeout_ms_max;
 	}
 	question->deadline_ms = locator_now_ms(locator) + timeout_ms;
-	question->exchange = api_exchange(locator);
 	const char *traceparent = api_traceparent(api->request);
 	if (traceparent) {
 		memccpy(question->traceparent, traceparent, '\0', sizeof(question->traceparent));

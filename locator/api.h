@@ -31,7 +31,8 @@ MUST_CHECK enum status api_question(const struct locator *locator, const struct 
 	const struct api_ask *ask, struct lookup_question *question, struct strbuf *why);
 MUST_CHECK enum status api_object(const struct locator *locator, const char *type, const char *id,
 	const char *type_name, const char *id_name, struct object_id *object, struct strbuf *why);
-/* Deadline from Homeward-Timeout-Ms, traceparent from the request or new; STATUS_INVALID names the header. */
+/* A new exchange id (also on failure), deadline from Homeward-Timeout-Ms, traceparent from the request or new;
+ * STATUS_INVALID names the header. */
 MUST_CHECK enum status api_terms(const struct api_request *api, struct lookup_question *question, struct strbuf *why);
 struct exchange_id api_exchange(const struct locator *locator);
 enum cache_mode api_cache_mode(const struct http_request *request);

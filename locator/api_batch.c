@@ -201,7 +201,6 @@ void api_batch(void *arg, struct http_request *request)
 	if (!api_only_query(request, NULL, 0))
 		goto out;
 	if (api_terms(&api, &terms, &why)) {
-		terms.exchange = api_exchange(api.locator);
 		api_problem(request, &terms, STATUS_INVALID, why.data);
 		goto out;
 	}

@@ -104,8 +104,6 @@ void api_locate(void *arg, struct http_request *request)
 		status = api_object(api.locator, http_request_param(request, "type"), http_request_param(request, "id"),
 			"type", "id", &question.object, &why);
 	if (status) {
-		if (!question.deadline_ms)
-			question.exchange = api_exchange(api.locator);
 		api_problem(request, &question, status, why.data);
 		goto out;
 	}

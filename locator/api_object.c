@@ -242,8 +242,6 @@ static void start_write(struct locator *locator, struct http_request *request, b
 	if (!status)
 		status = check_write(&api, call, is_put, &why);
 	if (status) {
-		if (!call->question.deadline_ms)
-			call->question.exchange = api_exchange(locator);
 		api_problem(request, &call->question, status, why.data);
 		goto out;
 	}

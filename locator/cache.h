@@ -21,20 +21,19 @@
 
 struct http_response;
 
-/* variant tells answers apart that were given under different terms; "" for records. */
+/* variant tells answers apart that were given under different terms: the caller, and for refusals the evidence too. */
 struct cache_key {
 	const char *type, *id, *purpose, *variant;
 };
 
 /*
- * What the own gate said about giving this entry to one caller at one station, and the response built from it.
+ * What the own gate said about giving this entry at one station, and the response built from it.
  * Valid while both generations are the current ones.  Immutable once in the slot, but for the response.
  */
 struct cache_permit {
 	atomic_int references;
 	uint64_t policy_generation, routes_generation;
 	struct object_id station;
-	char caller[64];
 	int64_t built_second; /* of the monotonic clock: Age and ttl in the response change once a second */
 	_Atomic(struct http_response *) response;                 /* set once, by whoever builds it first */
 	void (*release_response)(struct http_response *response); /* the cache itself knows no HTTP */

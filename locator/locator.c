@@ -139,12 +139,6 @@ static void engine_wake(void *arg)
 
 /* ---- the cache, from any thread ---- */
 
-static bool permit_fits(const struct cache_permit *permit, const struct lookup_question *question)
-{
-	return object_id_equal(&permit->station, &question->evidence.station) &&
-	       !strcmp(permit->caller, question->caller);
-}
-
 struct cache_permit *locator_permit(struct locator *locator, struct cache_entry *entry,
 	const struct lookup_question *question, uint64_t policy_generation, uint64_t routes_generation)
 {
@@ -156,7 +150,6 @@ struct cache_permit *locator_permit(struct locator *locator, struct cache_entry 
 	permit->policy_generation = policy_generation;
 	permit->routes_generation = routes_generation;
 	permit->station = question->evidence.station;
-	memccpy(permit->caller, question->caller, '\0', sizeof(permit->caller));
 	permit->built_second = locator_now_ms(locator) / 1000;
 	cache_entry_set_permit(entry, permit);
 	return permit;
@@ -181,7 +174,7 @@ static bool station_region_of(struct locator *locator, const struct cache_entry 
 	return true;
 }
 
-/* The whole check behind a hit, done again at most once a second for the same station and caller. */
+/* The whole check behind a hit, done again at most once a second for the same station. */
 static struct cache_permit *decide_again(struct locator *locator, struct cache_entry *entry,
 	const struct cache_permit *before, const struct lookup_question *question, int64_t now_ms)
 {
@@ -202,12 +195,13 @@ struct cache_entry *locator_cached(
 {
 	*permit_out = NULL;
 	int64_t now_ms = locator_now_ms(locator);
-	struct cache_key key = { question->object.type, question->object.id, question->purpose, "" };
+	struct cache_key key = resolve_record_key(question);
 	struct cache_entry *entry = cache_get(locator->records, &key, now_ms);
 	if (!entry)
 		return NULL;
 	struct cache_permit *permit = cache_entry_permit(entry);
-	bool is_current = permit && permit->built_second == now_ms / 1000 && permit_fits(permit, question) &&
+	bool is_current = permit && permit->built_second == now_ms / 1000 &&
+			  object_id_equal(&permit->station, &question->evidence.station) &&
 			  permit->policy_generation == gate_generation(locator->settings.gate) &&
 			  permit->routes_generation == routes_generation(locator->settings.routes);
 	if (!is_current) {

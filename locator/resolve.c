@@ -68,9 +68,9 @@ static struct gate_request ask_request(
 	};
 }
 
-static struct cache_key record_key(const struct lookup_question *question)
+struct cache_key resolve_record_key(const struct lookup_question *question)
 {
-	return (struct cache_key){ question->object.type, question->object.id, question->purpose, "" };
+	return (struct cache_key){ question->object.type, question->object.id, question->purpose, question->caller };
 }
 
 /* An expired record can no longer allow anything, but what it refuses stays refused while the home is away. */
@@ -79,7 +79,7 @@ static struct cache_entry *find_stale(struct resolve_lookup *lookup)
 	const struct resolver_settings *settings = &lookup->resolver->settings;
 	if (!lookup->is_peer || !lookup->is_placed)
 		return NULL;
-	struct cache_key key = record_key(&lookup->question);
+	struct cache_key key = resolve_record_key(&lookup->question);
 	int64_t now_ms = clock_monotonic_ms(settings->clock);
 	struct cache_entry *entry = cache_get_stale(settings->records, &key, now_ms);
 	if (!entry)
@@ -128,6 +128,11 @@ static void answer(struct resolve_lookup *lookup, const struct resolve_result *r
 
 static void finish(struct resolve_lookup *lookup, enum status status, enum resolve_source source)
 {
+	/* Where nobody may be asked, unknown, denied and only not held are one answer, or it would tell which ids exist. */
+	if (lookup->in_flight.mode == CACHE_MODE_ONLY && status == STATUS_NOT_AVAILABLE) {
+		status = STATUS_NOT_CACHED;
+		source = SOURCE_NONE;
+	}
 	lookup->result.status = status;
 	lookup->result.source = source;
 	answer(lookup, &lookup->result);
@@ -139,7 +144,7 @@ static void finish(struct resolve_lookup *lookup, enum status status, enum resol
 /* The home's refusal is final, also for a record it gave out earlier under the same evidence. */
 static void drop_refused(const struct resolver_settings *settings, const struct resolve_lookup *lookup)
 {
-	struct cache_key key = record_key(&lookup->question);
+	struct cache_key key = resolve_record_key(&lookup->question);
 	struct cache_entry *held = cache_get_stale(settings->records, &key, clock_monotonic_ms(settings->clock));
 	if (held && !strcmp(held->station_region, lookup->station_region))
 		cache_forget(settings->records, key.type, key.id);
@@ -204,7 +209,7 @@ static enum status make_entry(struct resolve_lookup *lookup, const struct lookup
 	char variant[VARIANT_SIZE];
 	enum status status = STATUS_NO_MEMORY;
 	json_t *view = NULL;
-	struct cache_terms terms = { .key = record_key(&lookup->question),
+	struct cache_terms terms = { .key = resolve_record_key(&lookup->question),
 		.status = answer->status,
 		.version = answer->version,
 		.home = lookup->route.region,
@@ -323,7 +328,7 @@ static bool answer_from_cache(struct resolve_lookup *lookup)
 {
 	const struct resolver_settings *settings = &lookup->resolver->settings;
 	int64_t now_ms = clock_monotonic_ms(settings->clock);
-	struct cache_key key = record_key(&lookup->question);
+	struct cache_key key = resolve_record_key(&lookup->question);
 	struct cache_entry *entry = cache_get(settings->records, &key, now_ms);
 	if (entry && !strcmp(entry->home, lookup->route.region) &&
 		resolve_may_reuse(&settings->world, settings->region, entry, &lookup->question, lookup->station_region,
@@ -384,7 +389,7 @@ static void answer_local(struct resolve_lookup *lookup)
 		world->arg, lookup->policy, lookup->question.object.type, &lookup->decision, lookup->content);
 	enum status status = view ? json_write(view, &text) : STATUS_NO_MEMORY;
 	json_decref(view);
-	struct cache_terms terms = { .key = record_key(&lookup->question),
+	struct cache_terms terms = { .key = resolve_record_key(&lookup->question),
 		.version = lookup->version,
 		.home = settings->region,
 		.station_region = lookup->station_region,

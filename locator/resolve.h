@@ -105,6 +105,12 @@ void resolver_wake(struct resolver *resolver);
 size_t resolver_in_flight(const struct resolver *resolver);
 
 /*
+ * Where a record answering this question is cached.  The caller is part of it: the home was told who asks, and may
+ * have permitted it for that caller only.  Borrows from the question.
+ */
+struct cache_key resolve_record_key(const struct lookup_question *question);
+
+/*
  * Whether a cached record may be given for this question now: same evidence region, own gate still permits asking
  * for exactly these fields, and the age is within what it permits.  Any thread.
  */

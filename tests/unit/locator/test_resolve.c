@@ -87,6 +87,43 @@ static void test_cached_record_needs_the_gate_again(void **state)
 	assert_int_equal(fake->told[1].result.source, SOURCE_CACHE);
 }
 
+static void test_a_record_is_for_the_caller_its_home_was_told(void **state)
+{
+	struct fake *fake = *state;
+	bring(fake, 0, "{\"valid\":true}", 300);
+	snprintf(fake->caller, sizeof(fake->caller), "insights");
+	submit(fake, 1, "S1", 2500);
+	assert_int_equal(fake->told[1].calls, 0);
+	complete_release(fake, STATUS_OK);
+	complete_delegate(fake, STATUS_UNREACHABLE, NULL, 0);
+	complete_log(fake, STATUS_OK);
+	assert_int_equal(fake->told[1].result.status, STATUS_UNREACHABLE);
+	snprintf(fake->caller, sizeof(fake->caller), "cpo");
+	submit(fake, 2, "S1", 2500);
+	assert_int_equal(fake->told[2].result.source, SOURCE_CACHE);
+}
+
+static void test_only_if_cached_does_not_tell_which_ids_exist(void **state)
+{
+	struct fake *fake = *state;
+	fake->waiters[0].mode = CACHE_MODE_ONLY;
+	submit(fake, 0, "S1", 2500); /* routed, not held */
+	assert_int_equal(fake->told[0].result.status, STATUS_NOT_CACHED);
+	bring(fake, 1, NULL, 30);
+	submit(fake, 0, "S1", 2500); /* refused by its home, and that is held */
+	assert_int_equal(fake->told[0].result.status, STATUS_NOT_CACHED);
+	assert_int_equal(fake->told[0].result.source, SOURCE_NONE);
+	fake->object_home = NULL;
+	submit(fake, 0, "S1", 2500); /* nowhere */
+	complete_fetch(fake, STATUS_NOT_AVAILABLE, NULL);
+	assert_int_equal(fake->told[0].result.status, STATUS_NOT_CACHED);
+	assert_int_equal(fake->told[0].result.source, SOURCE_NONE);
+	fake->permits = false;
+	submit(fake, 0, "S1", 2500); /* here, but denied */
+	complete_fetch(fake, STATUS_OK, "{\"valid\":true}");
+	assert_int_equal(fake->told[0].result.status, STATUS_NOT_CACHED);
+}
+
 static void test_moved_object_is_not_answered_from_its_old_home(void **state)
 {
 	struct fake *fake = *state;
@@ -238,6 +275,8 @@ int main(void)
 		TEST(test_ttl_is_the_least_of_all),
 		TEST(test_own_gate_may_refuse_and_nothing_leaves),
 		TEST(test_cached_record_needs_the_gate_again),
+		TEST(test_a_record_is_for_the_caller_its_home_was_told),
+		TEST(test_only_if_cached_does_not_tell_which_ids_exist),
 		TEST(test_moved_object_is_not_answered_from_its_old_home),
 		TEST(test_negative_answers_are_remembered_for_that_evidence_only),
 		TEST(test_negative_is_kept_after_another_object_was_forgotten),

@@ -37,6 +37,7 @@ struct fake {
 	uint64_t policy_generation;
 	bool permits, permits_without_station;
 	uint64_t fields;
+	char caller[CALLER_SIZE];
 	int64_t ttl_max_s, armed_ms;
 	const char *object_home, *station_home; /* NULL: no route */
 
@@ -251,7 +252,7 @@ static inline void submit(struct fake *fake, int i, const char *station, int64_t
 	snprintf(question->object.type, OBJECT_TYPE_SIZE, "token");
 	snprintf(question->object.id, OBJECT_ID_SIZE, "A1");
 	snprintf(question->purpose, PURPOSE_SIZE, "charge.authorize");
-	snprintf(question->caller, CALLER_SIZE, "cpo");
+	snprintf(question->caller, CALLER_SIZE, "%s", fake->caller);
 	if (station) {
 		snprintf(question->evidence.station.type, OBJECT_TYPE_SIZE, "station");
 		snprintf(question->evidence.station.id, OBJECT_ID_SIZE, "%s", station);
@@ -267,6 +268,7 @@ static inline int set_up(void **state)
 	fake->permits = true;
 	fake->permits_without_station = true;
 	fake->fields = 1;
+	snprintf(fake->caller, sizeof(fake->caller), "cpo");
 	fake->ttl_max_s = -1;
 	fake->object_home = "na";
 	fake->station_home = "eu";
