@@ -8,9 +8,6 @@ import sys
 
 FILE_LINES_MAX = 600
 FUNCTION_LINES_MAX = 70
-# Tests are lists of cases, read one at a time.
-TEST_FILE_LINES_MAX = 800
-TEST_FUNCTION_LINES_MAX = 100
 SPDX = "SPDX-License-Identifier: Apache-2.0"
 
 # Name: what to use instead.
@@ -70,12 +67,9 @@ def check_head(text):
 def check(path):
     text = path.read_text(encoding="utf-8")
     lines = text.splitlines()
-    is_test = path.parts[0] == "tests"
-    file_max = TEST_FILE_LINES_MAX if is_test else FILE_LINES_MAX
-    function_max = TEST_FUNCTION_LINES_MAX if is_test else FUNCTION_LINES_MAX
     yield from check_head(text)
-    if len(lines) > file_max:
-        yield len(lines), f"{len(lines)} lines, at most {file_max}"
+    if len(lines) > FILE_LINES_MAX:
+        yield len(lines), f"{len(lines)} lines, at most {FILE_LINES_MAX}"
     for number, line in enumerate(lines, 1):
         if UNFINISHED.search(line):
             yield number, "unfinished work: do it or leave it out"
@@ -83,8 +77,8 @@ def check(path):
         for found in CALL.finditer(line):
             yield number, f"{found.group(1)}() is banned: use {BANNED[found.group(1)]}"
     for start, length in function_lengths(lines):
-        if length > function_max:
-            yield start, f"a function of {length} lines, at most {function_max}"
+        if length > FUNCTION_LINES_MAX:
+            yield start, f"a function of {length} lines, at most {FUNCTION_LINES_MAX}"
 
 
 def main(names):
