@@ -108,6 +108,9 @@ endef
 $(foreach folder,$(FOLDERS),$(eval $(call unit_test_rule,$(folder))))
 .PRECIOUS: $(OUT)/tests/%.o # made on the way to a program, and kept
 
+# Run out of memory at each place in turn: see tests/unit/support/failing_allocator.h.
+$(OUT)/tests/unit/%/test_no_memory: LDFLAGS += -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=strdup
+
 unit: deps $(UNIT_TESTS)
 	@sh tests/run_unit.sh $(UNIT_TESTS)
 

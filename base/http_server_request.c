@@ -28,11 +28,11 @@ static struct metric_series *series_for(struct http_request *request, int status
 	struct http_server *server = request->connection->server;
 	struct compiled_route *route = request->route == NULL ? &server->no_route : request->route;
 	int class = status >= 100 && status < 600 ? status / 100 : 0;
-	struct metric_series *series = atomic_load_explicit(&route->series[class], memory_order_relaxed);
+	struct metric_series *series = atomic_load_explicit(&route->series[class], memory_order_acquire);
 	if (series == NULL) {
 		series = metric_series(server->duration, server->name, route->route->pattern, route->route->method,
 			classes[class], (const char *)NULL);
-		atomic_store_explicit(&route->series[class], series, memory_order_relaxed);
+		atomic_store_explicit(&route->series[class], series, memory_order_release);
 	}
 	return series;
 }

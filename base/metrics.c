@@ -6,7 +6,9 @@
  * update and not the next: monitoring needs no more.
  *
  * A process has one registry because it has one /metrics; that is why these are
- * globals.  Labels are rendered once, when the series is made.
+ * globals.  Labels are rendered once, when the series is made.  When there is no
+ * memory for one, its counts go to a series that no scrape shows: a lookup must
+ * not end because it could not be counted.
  */
 #include "base/metrics.h"
 
@@ -69,6 +71,11 @@ static const struct {
 	{ 10000000, "10" },
 };
 
+static _Alignas(CACHE_LINE) union {
+	struct metric_series series;
+	char space[sizeof(struct metric_series) + (BUCKETS + 1) * sizeof(uint64_t)];
+} lost = { .series = { .is_histogram = true } };
+
 static pthread_mutex_t registry_mutex = PTHREAD_MUTEX_INITIALIZER;
 static struct metric *metrics;
 static struct {
@@ -77,6 +84,7 @@ static struct {
 } collectors[COLLECTORS_MAX];
 static int collector_count;
 
+/* For what is registered at start. */
 static char *copy_text(const char *text)
 {
 	char *copy = strdup(text);
@@ -104,8 +112,8 @@ static void split_labels(struct metric *metric, const char *labels)
 	}
 }
 
-/* Under the mutex.  Takes `labels`. */
-static struct metric_series *add_series(struct metric *metric, char *labels, uint64_t hash)
+/* Under the mutex. */
+static struct metric_series *add_series(struct metric *metric, const char *labels, uint64_t hash)
 {
 	bool is_histogram = metric->kind == METRIC_HISTOGRAM;
 	size_t size = sizeof(struct metric_series) + (is_histogram ? (BUCKETS + 1) * sizeof(uint64_t) : 0);
@@ -113,9 +121,14 @@ static struct metric_series *add_series(struct metric *metric, char *labels, uin
 
 	size = (size + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE;
 	series = aligned_alloc(CACHE_LINE, size);
-	must(series != NULL);
+	if (series == NULL)
+		return &lost.series;
 	memset(series, 0, size);
-	series->labels = labels;
+	series->labels = strdup(labels);
+	if (series->labels == NULL) {
+		free(series);
+		return &lost.series;
+	}
 	series->hash = hash;
 	series->is_histogram = is_histogram;
 	*metric->series_end = series;
@@ -136,7 +149,7 @@ static struct metric *make_metric(enum metric_kind kind, const char *name, const
 	metric->series_end = &metric->series;
 	split_labels(metric, labels);
 	if (metric->label_count == 0)
-		add_series(metric, copy_text(""), hash_key64("", 0, 0));
+		add_series(metric, "", hash_key64("", 0, 0));
 	while (*end != NULL)
 		end = &(*end)->next;
 	*end = metric;
@@ -196,7 +209,7 @@ static struct metric_series *find_or_add_series(struct metric *metric, struct st
 		series = find_series(metric, labels, hash);
 	}
 	if (series == NULL)
-		series = add_series(metric, copy_text(labels->data), hash);
+		series = strbuf_ok(labels) ? add_series(metric, labels->data, hash) : &lost.series;
 	pthread_mutex_unlock(&registry_mutex);
 	return series;
 }
@@ -215,8 +228,8 @@ struct metric_series *metric_series(struct metric *metric, ...)
 		add_label(&labels, metric->labels[count++], value);
 	}
 	va_end(values);
-	must(count == metric->label_count && strbuf_ok(&labels));
-	series = find_or_add_series(metric, &labels);
+	must(count == metric->label_count);
+	series = strbuf_ok(&labels) ? find_or_add_series(metric, &labels) : &lost.series;
 	strbuf_release(&labels);
 	return series;
 }

@@ -119,11 +119,15 @@ static inline json_t *fake_view(void *arg, const struct policy *policy, const ch
 	(void)arg;
 	(void)policy;
 	(void)type;
+	static const char *const names[] = { "valid", "name" };
 	json_t *view = json_object();
-	if (decision->fields & 1)
-		json_object_set(view, "valid", json_object_get(record, "valid"));
-	if (decision->fields & 2)
-		json_object_set(view, "name", json_object_get(record, "name"));
+	for (unsigned i = 0; i < 2 && view; i++) {
+		json_t *value = decision->fields & 1u << i ? json_object_get(record, names[i]) : NULL;
+		if (value && json_object_set(view, names[i], value)) {
+			json_decref(view);
+			view = NULL;
+		}
+	}
 	return view;
 }
 
