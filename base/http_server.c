@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * HTTP server: one libmicrohttpd daemon with its pool of epoll threads.  It runs
+ * HTTP server: one libmicrohttpd daemon for each HTTP thread (http_server_loop.c),
  * with no timeout of its own (http_server_reaper.c keeps time), no post processor
- * and no unescaping (http_server_route.c decodes).  The daemon's connection limit is
+ * and no unescaping (http_server_route.c decodes).  A daemon's connection limit is
  * above ours, so that a connection too many is closed at once instead of waiting
  * unseen in the backlog.  Started and stopped by the main thread.
  */
@@ -45,11 +45,11 @@ static void on_library_log(void *arg, const char *format, va_list values)
 }
 
 /* An array for the TLS options, so that both kinds of listener share one call. */
-static struct MHD_Daemon *start_daemon(struct http_server *server)
+struct MHD_Daemon *http_daemon_start(struct http_loop *loop)
 {
+	struct http_server *server = loop->server;
 	const struct http_server_settings *settings = &server->settings;
-	unsigned flags = MHD_USE_EPOLL | MHD_USE_INTERNAL_POLLING_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_TURBO |
-			 MHD_USE_ERROR_LOG;
+	unsigned flags = MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_TURBO | MHD_USE_ERROR_LOG;
 	struct MHD_OptionItem tls_options[] = {
 		{ MHD_OPTION_HTTPS_CERT_CALLBACK, 0, (void *)(uintptr_t)http_on_certificate },
 		{ MHD_OPTION_HTTPS_PRIORITIES, 0, (void *)(uintptr_t)TLS_PRIORITIES },
@@ -59,18 +59,29 @@ static struct MHD_Daemon *start_daemon(struct http_server *server)
 		tls_options[0].option = MHD_OPTION_END;
 	else
 		flags |= MHD_USE_TLS;
-	unsigned connections = (unsigned)(settings->connections_max + CONNECTION_SLACK) * (unsigned)settings->threads;
 	size_t memory_bytes = settings->tls == NULL ? CONNECTION_MEMORY_BYTES : PEER_MEMORY_BYTES;
-	/* One thread is a pool of none. */
-	unsigned pool = settings->threads > 1 ? (unsigned)settings->threads : 0;
 	return MHD_start_daemon(flags, 0, http_on_accept, server, http_on_access, server, MHD_OPTION_EXTERNAL_LOGGER,
-		on_library_log, server, MHD_OPTION_LISTEN_SOCKET, server->listen_fd, MHD_OPTION_THREAD_POOL_SIZE, pool,
-		MHD_OPTION_CONNECTION_LIMIT, connections, MHD_OPTION_PER_IP_CONNECTION_LIMIT,
+		on_library_log, server, MHD_OPTION_LISTEN_SOCKET, server->listen_fd, MHD_OPTION_CONNECTION_LIMIT,
+		(unsigned)(settings->connections_max + CONNECTION_SLACK), MHD_OPTION_PER_IP_CONNECTION_LIMIT,
 		(unsigned)settings->connections_per_ip_max, MHD_OPTION_CONNECTION_MEMORY_LIMIT, memory_bytes,
 		MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_URI_LOG_CALLBACK, http_on_uri, server,
 		MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, server, MHD_OPTION_NOTIFY_CONNECTION, http_on_connection,
-		server, MHD_OPTION_NOTIFY_COMPLETED, http_on_completed, server, MHD_OPTION_ARRAY, tls_options,
+		loop, MHD_OPTION_NOTIFY_COMPLETED, http_on_completed, server, MHD_OPTION_ARRAY, tls_options,
 		MHD_OPTION_END);
+}
+
+static void stop_accepting(struct http_server *server)
+{
+	for (int i = 0; i < server->loop_count; i++)
+		MHD_quiesce_daemon(server->loops[i].daemon);
+}
+
+static void stop_loops(struct http_server *server)
+{
+	if (!atomic_load(&server->is_draining))
+		stop_accepting(server);
+	for (int i = 0; i < server->loop_count; i++)
+		http_loop_stop(&server->loops[i]);
 }
 
 static void server_free(struct http_server *server)
@@ -83,6 +94,7 @@ static void server_free(struct http_server *server)
 	route_table_release(&server->routes);
 	http_response_release(server->no_memory);
 	pthread_mutex_destroy(&server->peers_mutex);
+	free(server->loops);
 	free(server->unix_path);
 	free(server->name);
 	free(server);
@@ -99,9 +111,10 @@ static enum status server_create(const struct http_server_settings *settings, st
 	server->no_route.route = &unmatched;
 	pthread_mutex_init(&server->peers_mutex, NULL);
 	server->name = strdup(settings->name);
+	server->loops = calloc((size_t)settings->threads, sizeof *server->loops);
 	server->unix_path = settings->unix_path == NULL ? NULL : strdup(settings->unix_path);
 	server->no_memory = problem_response(&(struct problem){ .status = STATUS_NO_MEMORY });
-	if (server->name == NULL || server->no_memory == NULL ||
+	if (server->name == NULL || server->loops == NULL || server->no_memory == NULL ||
 		(settings->unix_path != NULL && server->unix_path == NULL))
 		return STATUS_NO_MEMORY;
 	server->duration = metric_register(METRIC_HISTOGRAM, "homeward_http_request_duration_seconds",
@@ -134,15 +147,18 @@ enum status http_server_start(
 	if (status != STATUS_OK)
 		goto out;
 	has_reaper = true;
-	server->daemon = start_daemon(server);
-	if (server->daemon == NULL) {
-		strbuf_addf(why, "the %s listener does not start", settings->name);
-		status = STATUS_IO;
-		goto out;
+	for (; server->loop_count < settings->threads; server->loop_count++) {
+		status = http_loop_start(&server->loops[server->loop_count], server);
+		if (status != STATUS_OK) {
+			strbuf_addf(why, "the %s listener does not start", settings->name);
+			goto out;
+		}
 	}
 	*server_out = server;
 	return STATUS_OK;
 out:
+	if (server != NULL)
+		stop_loops(server);
 	if (has_reaper)
 		http_reaper_release();
 	if (server != NULL)
@@ -159,7 +175,7 @@ void http_server_drain(struct http_server *server)
 {
 	if (atomic_exchange(&server->is_draining, true))
 		return;
-	MHD_quiesce_daemon(server->daemon);
+	stop_accepting(server);
 	/* Refuses what would wait in the backlog; closed at the stop, when no thread can still accept on it. */
 	shutdown(server->listen_fd, SHUT_RDWR);
 }
@@ -189,7 +205,7 @@ void http_server_stop(struct http_server *server)
 	wait_for_none(&server->in_flight, http_now_ms() + server->settings.request_deadline_ms);
 	must(http_server_in_flight(server) == 0);
 	wait_for_none(&server->unfinished, http_now_ms() + STOP_FLUSH_MS_MAX);
-	MHD_stop_daemon(server->daemon);
+	stop_loops(server);
 	http_reaper_release();
 	server_free(server);
 }

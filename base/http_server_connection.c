@@ -161,8 +161,9 @@ static void demand_certificate(struct http_connection *connection)
 	gnutls_session_set_verify_function(session, on_verify);
 }
 
-static void open_connection(struct http_server *server, struct MHD_Connection *mhd, void **context)
+static void open_connection(struct http_loop *loop, struct MHD_Connection *mhd, void **context)
 {
+	struct http_server *server = loop->server;
 	int fd = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
 	struct http_connection *connection = calloc(1, sizeof *connection);
 	*context = connection;
@@ -172,6 +173,7 @@ static void open_connection(struct http_server *server, struct MHD_Connection *m
 	}
 	connection->fd = fd;
 	connection->server = server;
+	connection->loop = loop;
 	connection->mhd = mhd;
 	connection->opened_ms = http_now_ms();
 	connection->request.connection = connection;

@@ -81,6 +81,7 @@ struct http_request {
 	struct http_response *refusal; /* sent once the body has been thrown away */
 	_Atomic(struct http_response *) response;
 	bool is_suspended;
+	struct http_request *next_answered; /* among those to be resumed */
 	bool must_close;
 	char *body;
 	size_t body_length;
@@ -95,6 +96,7 @@ struct http_connection {
 	_Atomic int64_t deadline_ms; /* shut down when passed */
 	int fd;
 	struct http_server *server;
+	struct http_loop *loop; /* the HTTP thread it belongs to */
 	struct MHD_Connection *mhd;
 	int64_t opened_ms;
 	struct tls_set *handshake_set;
@@ -111,13 +113,24 @@ struct peer_count {
 	int connections;
 };
 
+struct http_loop {
+	struct http_server *server;
+	struct MHD_Daemon *daemon;
+	int epoll_fd; /* the daemon's */
+	int wake_fd;
+	pthread_t thread;
+	_Atomic(struct http_request *) answered; /* suspended, with an answer from another thread; latest first */
+	_Atomic bool must_stop;
+};
+
 struct http_server {
 	struct http_server_settings settings;
 	char *name;
 	char *unix_path;
 	int listen_fd;
 	int port;
-	struct MHD_Daemon *daemon;
+	struct http_loop *loops; /* settings.threads of them */
+	int loop_count;          /* of those that run */
 	struct route_table routes;
 	struct compiled_route no_route; /* metrics of requests that match none */
 	struct metric *duration;
@@ -141,6 +154,15 @@ int64_t http_now_us(void);
 /* http_server_listen.c.  A listening, non-blocking socket. */
 MUST_CHECK enum status http_listen(
 	const struct http_server_settings *settings, int *fd_out, int *port_out, struct strbuf *why);
+
+/* http_server.c.  Does not poll by itself. */
+struct MHD_Daemon *http_daemon_start(struct http_loop *loop);
+
+/* http_server_loop.c.  One HTTP thread; `loop` is zeroed. */
+MUST_CHECK enum status http_loop_start(struct http_loop *loop, struct http_server *server);
+void http_loop_stop(struct http_loop *loop);
+/* The suspended request has its answer; any thread.  It may be gone when this returns. */
+void http_loop_answered(struct http_request *request);
 
 /* http_server_reaper.c.  One thread for the process, alive while a server is. */
 MUST_CHECK enum status http_reaper_acquire(void);

@@ -362,14 +362,14 @@ void http_request_suspend(struct http_request *request)
 
 void http_request_reply(struct http_request *request, struct http_response *response)
 {
-	struct http_connection *connection = request->connection;
+	struct http_server *server = request->connection->server;
 	if (response == NULL)
-		response = http_response_acquire(connection->server->no_memory);
+		response = http_response_acquire(server->no_memory);
 	bool is_suspended = request->is_suspended;
-	/* From the resume on, the request belongs to its HTTP thread and may be gone. */
 	struct http_response *earlier = atomic_exchange_explicit(&request->response, response, memory_order_acq_rel);
 	must(earlier == NULL);
-	atomic_fetch_sub_explicit(&connection->server->in_flight, 1, memory_order_relaxed);
+	/* From here on the request belongs to its HTTP thread and may be gone; the count keeps the server. */
 	if (is_suspended)
-		MHD_resume_connection(connection->mhd);
+		http_loop_answered(request);
+	atomic_fetch_sub_explicit(&server->in_flight, 1, memory_order_release);
 }
