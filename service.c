@@ -19,6 +19,7 @@
 #include "base/metrics.h"
 #include "base/schema.h"
 
+#define LAPSE_WARN_MS 60000           /* between reminders of a certificate or list that is out of date */
 #define UPKEEP_MS 1000                /* certificate files are looked at, and a late migration tried, this often */
 #define DELEGATE_WAITING_MAX 20000    /* lookups queued for one peer on one engine before new ones are refused */
 #define PEER_CONNECTION_AGE_MS 300000 /* so that a revoked or rotated certificate does not live on in a connection */
@@ -172,6 +173,31 @@ static enum status start_engines(struct service *service, struct strbuf *why)
 	return status;
 }
 
+static bool is_lapsed(const char *setting, int64_t expires_s, const char *meaning)
+{
+	if (expires_s == 0 || clock_wall_us(clock_system()) / 1000000 < expires_s)
+		return false;
+	LOG_ERROR("certificate_lapsed", "setting", setting, "meaning", meaning);
+	return true;
+}
+
+/* Said again and again while it lasts: nothing else explains why the other regions are refused. */
+static void warn_of_lapses(struct service *service)
+{
+	int64_t now_ms = clock_monotonic_ms(clock_system());
+	int64_t leaf_s = 0, ca_s = 0, crl_s = 0;
+	bool is_any;
+
+	if (now_ms < service->warn_lapse_ms)
+		return;
+	tls_store_expiry(service->tls, &leaf_s, &ca_s, &crl_s);
+	is_any = is_lapsed("tls.certificate", leaf_s, "other regions refuse this one");
+	is_any |= is_lapsed("tls.ca", ca_s, "whom this authority signed is refused");
+	is_any |= is_lapsed("tls.crl", crl_s, "every other region is refused until there is a newer list");
+	if (is_any)
+		service->warn_lapse_ms = now_ms + LAPSE_WARN_MS;
+}
+
 /* Once a second on the control loop. */
 static void do_upkeep(void *arg)
 {
@@ -185,6 +211,7 @@ static void do_upkeep(void *arg)
 			LOG_ERROR("certificates_reload_refused", "reason", why.data);
 		strbuf_reset(&why);
 	}
+	warn_of_lapses(service);
 	if (!service->is_migrated) {
 		service->is_migrated = migrate(service, &why) == STATUS_OK;
 		if (service->is_migrated)

@@ -47,7 +47,8 @@ struct service {
 	struct database *control_database;
 	struct http_client *control_client;
 	struct loop_timer upkeep;
-	bool is_migrated; /* control loop only, after start */
+	int64_t warn_lapse_ms; /* when to say again that a certificate has lapsed */
+	bool is_migrated;      /* control loop only, after start */
 
 	struct engine engines[ENGINES_MAX];
 	size_t engine_count;

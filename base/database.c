@@ -415,13 +415,13 @@ void database_end_all(struct database *database, struct database_queue *queue, e
 static void register_metrics(struct database *database)
 {
 	database->duration = metric_series(metric_register(METRIC_HISTOGRAM, "homeward_database_query_duration_seconds",
-						   "Time from a query to its commit", NULL),
+						   "From sending a query to the end of its transaction.", NULL),
 		(const char *)NULL);
 	database->up = metric_series(
-		metric_register(METRIC_GAUGE, "homeward_database_up", "Connections to the database that are up", NULL),
+		metric_register(METRIC_GAUGE, "homeward_database_up", "Connections to the database that are up.", NULL),
 		(const char *)NULL);
 	database->reconnects = metric_series(metric_register(METRIC_COUNTER, "homeward_database_reconnects_total",
-						     "Connections made after the first", NULL),
+						     "Connections made after the first.", NULL),
 		(const char *)NULL);
 }
 

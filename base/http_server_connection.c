@@ -123,18 +123,19 @@ int http_on_certificate(gnutls_session_t session, const gnutls_datum_t *authorit
 
 bool http_peer_is_good(struct http_connection *connection)
 {
-	if (connection->verified_generation == 0 || time(NULL) >= connection->peer_expires_s)
+	if (connection->verified_generation == 0)
 		return false;
 	struct tls_store *store = connection->server->settings.tls;
 	if (tls_store_generation(store) == connection->verified_generation)
-		return true;
+		return time(NULL) < connection->peer_expires_s;
 	const union MHD_ConnectionInfo *info = MHD_get_connection_info(
 		connection->mhd, MHD_CONNECTION_INFO_GNUTLS_SESSION);
 	struct tls_set *set = tls_store_acquire(store);
-	struct tls_peer peer;
+	struct tls_peer peer = { .expires_s = 0 };
 	bool is_good = info != NULL && verify_now(connection, set, info->tls_session, &peer) &&
 		       strcmp(peer.region, connection->peer) == 0;
 	connection->verified_generation = is_good ? tls_set_generation(set) : 0;
+	connection->peer_expires_s = peer.expires_s;
 	tls_set_release(set);
 	return is_good;
 }

@@ -28,7 +28,7 @@ void tls_set_credential(
 
 struct tls_peer {
 	char region[REGION_SIZE];
-	int64_t expires_s; /* notAfter of the leaf */
+	int64_t expires_s; /* until when this is known: notAfter of the leaf, or the list's next update if that is sooner */
 };
 
 /* Checks the client's chain as the peer listener must; `why` gets the rule broken and which certificate it was. */

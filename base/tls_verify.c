@@ -189,6 +189,9 @@ enum status tls_set_verify_client(struct tls_set *set, const gnutls_datum_t *cha
 		}
 	}
 	status = tls_set_check_leaf(set, certificates, length, TLS_PURPOSE_CLIENT, peer_out, why);
+	/* Whether it is revoked is known no longer than the list is in date. */
+	if (status == STATUS_OK && set->crl_expires_s != 0 && set->crl_expires_s < peer_out->expires_s)
+		peer_out->expires_s = set->crl_expires_s;
 out:
 	while (imported > 0)
 		gnutls_x509_crt_deinit(certificates[--imported]);

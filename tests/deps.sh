@@ -4,7 +4,7 @@
 set -eu
 wanted="gcc clang make pkg-config git libc6-dev libmicrohttpd-dev libjansson-dev libpq-dev libcurl4-openssl-dev \
 libssl-dev libuv1-dev libgnutls28-dev libxxhash-dev uthash-dev libsmartcols-dev libcmocka-dev libclang-rt-14-dev llvm-14 \
-postgresql openssl python3 python3-pytest python3-psycopg2 python3-requests python3-yaml \
+postgresql openssl python3 python3-pytest python3-psycopg2 python3-requests python3-yaml python3-jsonschema python3-cryptography \
 clang-format cppcheck shellcheck nginx-light wrk curl procps"
 missing=""
 for package in $wanted; do
