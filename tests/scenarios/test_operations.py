@@ -184,8 +184,9 @@ def test_routes_are_followed_live(mesh):
     eu = mesh["eu"]
     homeward("routes", "add", "token", "exact", "04AABBCCDDEE99", "na", "--config", eu.config)
     eventually(lambda: eu.request("GET", "/v1/locate/token/04AABBCCDDEE99").json()["home"] == "na", what="the new route")
-    told = homeward("routes", "simulate", "token", "04aabbccddee99", "--config", eu.config).stdout
-    assert "na" in told
+    assert " na " in homeward("routes", "simulate", "token", "04AABBCCDDEE99", "--config", eu.config).stdout
+    driver = eu.sql("SELECT id FROM homeward.objects WHERE type = 'driver' ORDER BY id LIMIT 1")[0][0]
+    assert driver in homeward("routes", "simulate", "driver", driver.lower(), "--config", eu.config).stdout
     homeward("routes", "add", "station", "prefix", "XX", "ap", "--config", eu.config)
     eventually(lambda: eu.request("GET", "/v1/locate/station/XXABC").json()["found_by"] == "prefix", what="the new prefix")
     homeward("routes", "rm", "token", "exact", "04AABBCCDDEE99", "--config", eu.config)
