@@ -39,8 +39,9 @@ static void test_malformed_questions_name_the_parameter(void **state)
 		EXPECT(get(region, cases[i].path, "operator", ""), 400, "application/problem+json", cases[i].needle);
 	EXPECT(get(region, "/v1/objects/token/NA-1" AT_EU, "charge", "Homeward-Timeout-Ms: soon\r\n"), 400,
 		"Homeward-Timeout-Ms: not a number");
-	assert_null(strstr(get(region, "/v1/objects/token/NA-1" AT_EU, "charge", "Homeward-Timeout-Ms: soon\r\n").text,
-		"00000000-0000"));
+	struct reply reply = get(region, "/v1/objects/token/NA-1" AT_EU, "charge", "Homeward-Timeout-Ms: soon\r\n");
+	assert_null(strstr(reply.text, "00000000-0000"));
+	free(reply.text);
 	assert_int_equal(fetches + delegations, 0);
 }
 

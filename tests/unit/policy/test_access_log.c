@@ -41,6 +41,7 @@ struct bench {
 	struct access_log *log;
 	struct loop_timer patience, poll;
 	int wanted, wanted_break; /* completions still awaited, and how many are left when the loop is to stop */
+	int wanted_outage;        /* when so many are left, the server is killed, inside a completion; 0: never */
 	bool has_run_out;
 };
 
@@ -90,6 +91,8 @@ static void ended(struct outcome *outcome, enum status status)
 	outcome->status = status;
 	if (--outcome->bench->wanted == outcome->bench->wanted_break)
 		loop_break(outcome->bench->loop);
+	else if (outcome->bench->wanted == outcome->bench->wanted_outage)
+		test_postgres_kill(server);
 }
 
 static void on_release(void *arg, enum status status, struct policy_release *release)
@@ -387,12 +390,10 @@ static void nothing_is_released_without_its_commit(void **state)
 		questions[i] = question_of(bench, "04A2", "charge.authorize", NORMAL_MS);
 		serve(bench, policy, &questions[i], &outcomes[i]);
 	}
-	/* With some committed, some under way and some waiting. */
-	bench->wanted_break = MANY / 2;
+	/* With some committed, two batches under way and the rest waiting. */
+	bench->wanted_outage = MANY / 2;
 	run(bench);
-	test_postgres_kill(server);
-	bench->wanted_break = 0;
-	run(bench);
+	bench->wanted_outage = 0;
 	for (int i = 0; i < MANY; i++) {
 		assert_int_equal(outcomes[i].calls, 1);
 		released += outcomes[i].status == STATUS_OK;

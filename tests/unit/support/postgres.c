@@ -68,8 +68,11 @@ static void become_postgres(void)
 		_exit(126);
 }
 
-/* Runs a program of PostgreSQL's with its output in a file of the folder. */
-static pid_t run(const struct test_postgres *server, const char *program, const char *const *arguments)
+/*
+ * Runs a program of PostgreSQL's with its output in a file of the folder.  Its name becomes a full path, by which
+ * initdb finds its neighbours: Debian keeps them out of PATH.
+ */
+static pid_t run(const struct test_postgres *server, const char *program, const char **arguments)
 {
 	char path[128], log[96];
 	pid_t pid = fork();
@@ -86,6 +89,7 @@ static pid_t run(const struct test_postgres *server, const char *program, const 
 	dup2(fd, STDOUT_FILENO);
 	dup2(fd, STDERR_FILENO);
 	unsetenv("LD_PRELOAD");
+	arguments[0] = path;
 	execv(path, (char *const *)(const void *)arguments);
 	_exit(127);
 }
