@@ -123,8 +123,9 @@ fuzzers: $(patsubst %.c,$(OUT)/%,$(wildcard tests/fuzz/fuzz_*.c))
 
 # ---- what people run ----
 
+# Building and running needs a third of what testing needs.
 deps: ## install the Debian packages that are missing
-	@sh tests/deps.sh
+	@sh tests/deps.sh $(if $(filter-out all demo install,$(MAKECMDGOALS))$(filter-out release debug,$(VARIANT)),,build)
 
 check: unit lint ## unit tests and lint
 

@@ -1,11 +1,14 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# Installs the Debian packages homeward is built and tested with, when missing.
+# deps.sh [build]: installs the Debian packages that are missing: those homeward is built
+# and run with, and without `build` also those it is tested, linted and measured with.
 set -eu
-wanted="gcc clang make pkg-config git libc6-dev libmicrohttpd-dev libjansson-dev libpq-dev libcurl4-openssl-dev \
-libssl-dev libuv1-dev libgnutls28-dev libxxhash-dev uthash-dev libsmartcols-dev libcmocka-dev libclang-rt-14-dev llvm-14 \
-postgresql openssl python3 python3-pytest python3-psycopg2 python3-requests python3-yaml python3-jsonschema python3-cryptography \
-clang-format cppcheck shellcheck nginx-light wrk curl procps"
+# util-linux has runuser and taskset, procps has pgrep.
+wanted="gcc make pkg-config git libc6-dev libmicrohttpd-dev libjansson-dev libpq-dev libcurl4-openssl-dev \
+libssl-dev libuv1-dev libgnutls28-dev libxxhash-dev uthash-dev libsmartcols-dev \
+postgresql python3 python3-yaml ca-certificates curl procps util-linux"
+[ "${1:-}" = build ] || wanted="$wanted clang libclang-rt-14-dev llvm-14 libcmocka-dev openssl \
+python3-pytest python3-psycopg2 python3-requests python3-cryptography clang-format cppcheck shellcheck nginx-light wrk"
 missing=""
 for package in $wanted; do
 	status=$(dpkg-query -W -f='${Status}' "$package" 2>/dev/null || true)

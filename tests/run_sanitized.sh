@@ -32,7 +32,7 @@ history_size=4:exitcode=99"
 
 make -s -j2 "VARIANT=$variant" "build/$variant/homeward" || exit 1
 make -s -j2 "VARIANT=$variant" unit 2>&1 | tee "$log"
-unit=$(tail -n 1 "$log")
+unit=$(grep '^unit: ' "$log" | tail -n 1) # make's own word about a failure follows it
 passed=$(echo "$unit" | sed -n 's/.* \([0-9]*\) passed.*/\1/p')
 failed=$(echo "$unit" | sed -n 's/.* \([0-9]*\) failed.*/\1/p')
 passed=${passed:-0}
