@@ -213,9 +213,12 @@ static void do_upkeep(void *arg)
 	}
 	warn_of_lapses(service);
 	if (!service->is_migrated) {
-		service->is_migrated = migrate(service, &why) == STATUS_OK;
+		enum status status = migrate(service, &why);
+		service->is_migrated = status == STATUS_OK;
 		if (service->is_migrated)
 			LOG_INFO("database_reached");
+		else if (status != STATUS_UNREACHABLE && status != STATUS_DEADLINE)
+			LOG_ERROR("schema_refused", "reason", why.data);
 	}
 	strbuf_release(&why);
 	loop_timer_start(&service->upkeep, UPKEEP_MS);

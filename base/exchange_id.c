@@ -4,6 +4,8 @@
 
 #include <string.h>
 
+#include "base/strbuf.h"
+
 struct exchange_id exchange_id_make(const struct clock_source *clock, const struct random_source *random)
 {
 	uint64_t now_ms = (uint64_t)(clock_wall_us(clock) / 1000);
@@ -36,17 +38,6 @@ void exchange_id_format(const struct exchange_id *id, char text[EXCHANGE_ID_TEXT
 	*to = '\0';
 }
 
-static int hex_value(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
-}
-
 enum status exchange_id_parse(const char *text, struct exchange_id *id_out)
 {
 	memset(id_out, 0, sizeof(*id_out));
@@ -54,8 +45,8 @@ enum status exchange_id_parse(const char *text, struct exchange_id *id_out)
 		int high, low;
 		if (is_dash_place(i) && *text++ != '-')
 			return STATUS_INVALID;
-		high = hex_value(text[0]);
-		low = high < 0 ? -1 : hex_value(text[1]);
+		high = hex_digit(text[0]);
+		low = high < 0 ? -1 : hex_digit(text[1]);
 		if (low < 0)
 			return STATUS_INVALID;
 		id_out->bytes[i] = (uint8_t)(high << 4 | low);

@@ -11,17 +11,6 @@
 
 #include "base/http_server_internal.h"
 
-static int hex_value(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
-}
-
 static bool is_control(unsigned char c)
 {
 	return c < 0x20 || c == 0x7f;
@@ -34,8 +23,8 @@ static bool percent_decode(char *text, bool plus_is_space)
 	for (const char *from = text; *from != '\0'; from++) {
 		char c = *from;
 		if (c == '%') {
-			int high = hex_value(from[1]);
-			int low = high < 0 ? -1 : hex_value(from[2]);
+			int high = hex_digit(from[1]);
+			int low = high < 0 ? -1 : hex_digit(from[2]);
 			if (low < 0)
 				return false;
 			c = (char)(high * 16 + low);

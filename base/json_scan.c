@@ -10,6 +10,7 @@
 
 #include <string.h>
 
+#include "base/strbuf.h"
 #include "base/utf8.h"
 
 void json_scan_init(struct json_scan *scan, const char *text, size_t size)
@@ -109,14 +110,6 @@ bool json_scan_member(struct json_scan *scan, char key[JSON_SCAN_KEY_SIZE])
 		return json_scan_fail(scan, "a colon is expected");
 	scan->at++;
 	return true;
-}
-
-static int hex_digit(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	c |= 0x20;
-	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
 /* The four digits after "\u", or -1. */

@@ -12,6 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/utf8.h"
+
 char strbuf_empty[1] = "";
 
 void strbuf_init(struct strbuf *text)
@@ -127,22 +129,6 @@ void strbuf_addf(struct strbuf *text, const char *format, ...)
 	va_end(args);
 }
 
-/* The length of the valid UTF-8 sequence at `at`, or 0 (RFC 3629: no surrogates, no overlong forms). */
-static size_t utf8_sequence(const unsigned char *at, size_t left)
-{
-	size_t size = at[0] < 0x80 ? 1 : at[0] < 0xC2 ? 0 : at[0] < 0xE0 ? 2 : at[0] < 0xF0 ? 3 : at[0] < 0xF5 ? 4 : 0;
-
-	if (size == 0 || size > left)
-		return 0;
-	for (size_t i = 1; i < size; i++)
-		if ((at[i] & 0xC0) != 0x80)
-			return 0;
-	if ((at[0] == 0xE0 && at[1] < 0xA0) || (at[0] == 0xED && at[1] > 0x9F) || (at[0] == 0xF0 && at[1] < 0x90) ||
-		(at[0] == 0xF4 && at[1] > 0x8F))
-		return 0;
-	return size;
-}
-
 static void add_json_escape(struct strbuf *text, unsigned char c)
 {
 	switch (c) {
@@ -173,7 +159,7 @@ void strbuf_add_json(struct strbuf *text, const char *string, size_t size)
 
 	strbuf_addc(text, '"');
 	while (i < size) {
-		size_t sequence = utf8_sequence(bytes + i, size - i);
+		size_t sequence = utf8_sequence(string + i, size - i);
 		if (sequence > 0 && bytes[i] >= 0x20 && bytes[i] != '"' && bytes[i] != '\\') {
 			i += sequence;
 			continue;
@@ -201,6 +187,14 @@ void strbuf_add_hex(struct strbuf *text, const void *bytes, size_t size)
 		text->data[text->length++] = digits[from[i] & 15];
 	}
 	text->data[text->length] = '\0';
+}
+
+int hex_digit(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	c |= 0x20;
+	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
 void strbuf_add_percent(struct strbuf *text, const char *string, size_t size)

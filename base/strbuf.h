@@ -47,7 +47,10 @@ void strbuf_addf(struct strbuf *text, const char *format, ...) __attribute__((fo
 void strbuf_vaddf(struct strbuf *text, const char *format, va_list args) __attribute__((format(printf, 2, 0)));
 /* As a JSON string with its quotes (RFC 8259); bytes that are not UTF-8 become U+FFFD. */
 void strbuf_add_json(struct strbuf *text, const char *string, size_t size);
+/* In lower case. */
 void strbuf_add_hex(struct strbuf *text, const void *bytes, size_t size);
+/* What a hex digit of either case stands for; -1 for any other character. */
+int hex_digit(char c);
 /* Percent-encodes everything but RFC 3986 unreserved characters. */
 void strbuf_add_percent(struct strbuf *text, const char *string, size_t size);
 

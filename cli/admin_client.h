@@ -22,4 +22,8 @@ MUST_CHECK enum status admin_call(const char *where, const char *method, const c
 /* Where the daemon of these settings has its admin listener; STATUS_INVALID when only --admin can tell. */
 MUST_CHECK enum status admin_where(const char *config, struct strbuf *where);
 
+/* A whole command: --admin is the only option of its own.  Returns the exit code; show() makes it of the answer. */
+int admin_command(const struct command_usage *usage, int argc, char **argv, const char *method, const char *path,
+	int (*show)(int http_status, const struct strbuf *body, enum output_format format));
+
 #endif

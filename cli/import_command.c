@@ -7,6 +7,7 @@
  * A bad row is set aside and told; it never stops the others (unless --strict).
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -156,6 +157,17 @@ static int read_line(struct import *import, int argc, char **argv)
 
 /* ---- opening ---- */
 
+/* Rejected rows are people's data like the accepted ones: only for their importer's eyes. */
+static bool open_rejects(struct import *import)
+{
+	int fd = open(import->reject_path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+
+	import->rejects = fd < 0 ? NULL : fdopen(fd, "w");
+	if (import->rejects == NULL && fd >= 0)
+		close(fd);
+	return import->rejects != NULL;
+}
+
 static int open_all(struct import *import, struct strbuf *why)
 {
 	const char *path = import->line.arguments[0];
@@ -181,8 +193,7 @@ static int open_all(struct import *import, struct strbuf *why)
 	if (status != STATUS_OK)
 		return command_fail(EXIT_CODE_DATA, "%s", why->data);
 	if (import->reject_path != NULL) {
-		import->rejects = fopen(import->reject_path, "we");
-		if (import->rejects == NULL)
+		if (!open_rejects(import))
 			return command_fail(EXIT_CODE_FAILED, "%s: %s", import->reject_path, strerror(errno));
 	}
 	if (!import->is_dry_run) {

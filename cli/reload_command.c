@@ -26,11 +26,12 @@ static void print_list(const json_t *answer, const char *member, const char *tit
 	}
 }
 
-static int show(int http_status, const struct strbuf *body)
+static int show(int http_status, const struct strbuf *body, enum output_format format)
 {
 	json_t *answer = NULL;
 	int exit_code = EXIT_CODE_OK;
 
+	(void)format;
 	if (json_parse(body->data, body->length, &answer, NULL) != STATUS_OK)
 		return command_fail(EXIT_CODE_FAILED, "the daemon answered %d and nothing readable", http_status);
 	if (http_status == 200) {
@@ -60,28 +61,6 @@ int command_reload(int argc, char **argv)
 		"Makes the running daemon read its settings, policy, certificates and CRL again: all or nothing.\n"
 		"Exit code 0: done; 1: refused, with the reasons; 69: no daemon answers.",
 		options, "homeward reload\nhomeward reload --admin http://127.0.0.1:7401\n" };
-	struct strbuf where = STRBUF_INIT, body = STRBUF_INIT, why = STRBUF_INIT;
-	struct command_line line;
-	int http_status, exit_code = EXIT_CODE_CONFIGURATION;
-	enum status status = STATUS_OK;
 
-	command_line_begin(&line, &usage, argc, argv);
-	while (command_line_next(&line) != COMMAND_LINE_END)
-		strbuf_adds(&where, line.value);
-	if (!command_line_expect(&line, 0, 0)) {
-		strbuf_release(&where);
-		return line.exit_code;
-	}
-	if (where.length == 0)
-		status = admin_where(line.config, &where);
-	if (status != STATUS_OK)
-		goto out;
-	status = admin_call(where.data, "POST", "/admin/v1/reload", ADMIN_CALL_MS, &http_status, &body, &why);
-	exit_code = status == STATUS_OK ? show(http_status, &body)
-					: command_fail(command_exit_code(status), "%s", why.data);
-out:
-	strbuf_release(&where);
-	strbuf_release(&body);
-	strbuf_release(&why);
-	return exit_code;
+	return admin_command(&usage, argc, argv, "POST", "/admin/v1/reload", show);
 }

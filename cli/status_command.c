@@ -91,28 +91,6 @@ int command_status(int argc, char **argv)
 	static const struct command_usage usage = { "homeward status", "[--admin WHERE]",
 		"Shows a running daemon's region, policy and routes, and how each peer's URL is doing.", options,
 		"homeward status --admin http://127.0.0.1:7401\n" };
-	struct strbuf where = STRBUF_INIT, body = STRBUF_INIT, why = STRBUF_INIT;
-	struct command_line line;
-	int http_status, exit_code = EXIT_CODE_CONFIGURATION;
-	enum status status = STATUS_OK;
 
-	command_line_begin(&line, &usage, argc, argv);
-	while (command_line_next(&line) != COMMAND_LINE_END)
-		strbuf_adds(&where, line.value);
-	if (!command_line_expect(&line, 0, 0)) {
-		strbuf_release(&where);
-		return line.exit_code;
-	}
-	if (where.length == 0)
-		status = admin_where(line.config, &where);
-	if (status != STATUS_OK)
-		goto out;
-	status = admin_call(where.data, "GET", "/admin/v1/status", ADMIN_CALL_MS, &http_status, &body, &why);
-	exit_code = status == STATUS_OK ? show(http_status, &body, line.format)
-					: command_fail(command_exit_code(status), "%s", why.data);
-out:
-	strbuf_release(&where);
-	strbuf_release(&body);
-	strbuf_release(&why);
-	return exit_code;
+	return admin_command(&usage, argc, argv, "GET", "/admin/v1/status", show);
 }

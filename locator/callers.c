@@ -40,14 +40,13 @@ struct callers {
 
 static bool parse_hash(const char *text, uint8_t hash[SHA256_SIZE])
 {
-	static const char digits[] = "0123456789abcdef";
 	if (!text || strlen(text) != 2 * SHA256_SIZE)
 		return false;
 	for (size_t i = 0; i < SHA256_SIZE; i++) {
-		const char *high = strchr(digits, text[2 * i]), *low = strchr(digits, text[2 * i + 1]);
-		if (!high || !low)
+		int high = hex_digit(text[2 * i]), low = hex_digit(text[2 * i + 1]);
+		if (high < 0 || low < 0)
 			return false;
-		hash[i] = (uint8_t)((high - digits) << 4 | (low - digits));
+		hash[i] = (uint8_t)(high << 4 | low);
 	}
 	return true;
 }

@@ -24,6 +24,7 @@ def test_every_site_is_placed(own_mesh, data, tmp_path):
         rejects = tmp_path / f"{name}.rejects"
         load(own_mesh, name, data / "superchargers.json", "--type", "station", "--id", "locationId,id",
              "--region", "address.region", "--region-map", REGIONS, "--reject", rejects)
+        assert not rejects.exists() or rejects.stat().st_mode & 0o077 == 0, "rejected rows may be read by others"
         rejected = rejects.read_text().splitlines() if rejects.exists() else []
         routes = own_mesh[name].sql("SELECT count(*) FROM homeward.routes WHERE type = 'station' AND kind = 'exact'"
                                     " AND key IN (SELECT unnest(%s::text[]))",
