@@ -163,8 +163,12 @@ format: ## clang-format in place
 	clang-format -i $(wildcard *.[ch]) $(foreach folder,$(FOLDERS),$(wildcard $(folder)/*.[ch])) $(wildcard tests/unit/*/*.[ch] tests/fuzz/*.c)
 
 PREFIX ?= /usr/local
-install: $(OUT)/homeward ## into PREFIX (/usr/local)
+install: $(OUT)/homeward ## program, manual, examples and systemd unit into PREFIX (/usr/local)
 	install -D -m 0755 $(OUT)/homeward $(DESTDIR)$(PREFIX)/bin/homeward
+	install -d $(DESTDIR)$(PREFIX)/share/doc/homeward $(DESTDIR)$(PREFIX)/lib/systemd/system
+	install -m 0644 LICENSE README.md docs/OPERATIONS.md docs/CONFIGURATION.md docs/POLICY.md docs/API.md docs/openapi.yaml \
+		docs/homeward.example.conf docs/policy.example.json $(DESTDIR)$(PREFIX)/share/doc/homeward
+	sed 's,@PREFIX@,$(PREFIX),' docs/homeward.service > $(DESTDIR)$(PREFIX)/lib/systemd/system/homeward.service
 
 clean: ## remove build/
 	rm -rf build

@@ -21,8 +21,16 @@ static int serve_is_elsewhere(int argc, char **argv)
 
 static int command_version(int argc, char **argv)
 {
-	(void)argc;
-	(void)argv;
+	static const struct command_option options[] = { COMMAND_OPTION_END };
+	static const struct command_usage usage = { "homeward version", "", "Prints the version of this program.",
+		options, "homeward version\n" };
+	struct command_line line;
+
+	command_line_begin(&line, &usage, argc, argv);
+	while (!line.is_over && command_line_next(&line) != COMMAND_LINE_END)
+		continue;
+	if (line.is_over || !command_line_expect(&line, 0, 0))
+		return line.exit_code;
 	printf("homeward %s\n", HOMEWARD_VERSION);
 	return EXIT_CODE_OK;
 }

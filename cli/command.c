@@ -115,21 +115,21 @@ static void indent(FILE *stream, const char *lines)
 	}
 }
 
-static int group_help(const struct command_group *group)
+static int group_help(FILE *stream, const struct command_group *group)
 {
 	size_t width = 0;
 
-	printf("Usage: %s COMMAND …\n\n%s\n\nCommands:\n", group->name, group->summary);
+	fprintf(stream, "Usage: %s COMMAND …\n\n%s\n\nCommands:\n", group->name, group->summary);
 	for (const struct command_entry *entry = group->entries; entry->name != NULL; entry++)
 		if (strlen(entry->name) > width)
 			width = strlen(entry->name);
 	for (const struct command_entry *entry = group->entries; entry->name != NULL; entry++)
-		printf("  %-*s  %s\n", (int)width, entry->name, entry->help);
+		fprintf(stream, "  %-*s  %s\n", (int)width, entry->name, entry->help);
 	if (group->examples != NULL) {
-		printf("\nExamples:\n");
-		indent(stdout, group->examples);
+		fprintf(stream, "\nExamples:\n");
+		indent(stream, group->examples);
 	}
-	printf("\n`%s COMMAND --help` says more.\n", group->name);
+	fprintf(stream, "\n`%s COMMAND --help` says more.\n", group->name);
 	return EXIT_CODE_OK;
 }
 
@@ -139,7 +139,7 @@ int command_group_run(const struct command_group *group, int argc, char **argv)
 	size_t count = 0;
 
 	if (argc < 2) {
-		group_help(group);
+		(void)group_help(stderr, group);
 		return EXIT_CODE_USAGE;
 	}
 	if (strcmp(argv[1], "help") == 0 && argc > 2) {
@@ -149,7 +149,7 @@ int command_group_run(const struct command_group *group, int argc, char **argv)
 		return command_group_run(group, 3, asked);
 	}
 	if (strcmp(argv[1], "help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "--help") == 0)
-		return group_help(group);
+		return group_help(stdout, group);
 	for (const struct command_entry *entry = group->entries; entry->name != NULL; entry++) {
 		if (strcmp(entry->name, argv[1]) == 0)
 			return entry->run(argc - 1, argv + 1);
