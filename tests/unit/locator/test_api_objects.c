@@ -188,6 +188,7 @@ static void test_writes_are_conditional_and_at_home_only(void **state)
 	EXPECT(ask(region, "PUT", path, "charge", "If-Match: \"4\"\r\n", body), 403, NULL);
 	EXPECT(ask(region, "PUT", path, "operator", "", body), 428, NULL);
 	EXPECT(ask(region, "PUT", path, "operator", "If-Match: *\r\n", body), 400, "If-Match");
+	EXPECT(ask(region, "PUT", path, "operator", "If-Match: \"4\"\r\n", "{\"a\":[{\"b\":1e22}]}"), 400, "2^63");
 	EXPECT(ask(region, "PUT", path, "operator", "If-Match: \"4\"\r\nIf-None-Match: *\r\n", body), 400, NULL);
 	EXPECT(ask(region, "PUT", path, "operator", "If-Match: \"3\"\r\n", body), 412, NULL);
 	EXPECT(ask(region, "PUT", path, "operator", "If-Match: \"4\"\r\n", body), 200, "ETag: \"5\"", "\"version\":5");
