@@ -12,8 +12,6 @@ from cryptography.hazmat.primitives import hashes, serialization
 from certificates import Authority
 from mesh import a_station, add_tokens, assert_records_pair, eventually, good_tokens, homeward
 
-pytestmark = pytest.mark.sanitized
-
 
 def files(region):
     """Where this region's TLS files are, by name."""
@@ -64,6 +62,7 @@ def ask(region, cards):
     return region.authorize(cards.pop(), a_station(region), headers={"Homeward-Timeout-Ms": "1500"})
 
 
+@pytest.mark.sanitized
 def test_an_authority_is_replaced_without_a_failed_request(own_mesh, tmp_path):
     """Both are trusted, then every region gets a certificate of the new one, then the old one goes."""
     na, eu = own_mesh["na"], own_mesh["eu"]

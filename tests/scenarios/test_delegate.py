@@ -118,7 +118,7 @@ def test_a_refusal_is_final_and_is_not_asked_twice(own_mesh):
 def test_a_dead_home_is_not_hammered(own_mesh):
     """Retries stay within their share, and an address that is down is only probed."""
     eu = own_mesh["eu"]
-    cards = add_tokens(own_mesh, "na", 60)
+    cards = add_tokens(own_mesh, "na", 30)
     with BlackHole() as one, BlackHole() as other:
         point(eu, "na", [url(one.port), url(other.port)])
         answers = [tap(eu, card, 200) for card in cards]

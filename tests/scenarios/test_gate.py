@@ -106,6 +106,23 @@ def test_a_negative_answer_is_short_and_dies_with_its_route(mesh):
     eventually(lambda: eu.get("token", moved, station=station).status_code == 200, within_s=2, what="the new home")
 
 
+def test_a_record_from_another_region_is_never_passed_on(mesh):
+    """ap believes that eu is home: eu holds na's record in its cache, and says that there is no such object."""
+    na, eu, ap = mesh["na"], mesh["eu"], mesh["ap"]
+    [card] = add_tokens(mesh, "na", 1, prefix="35")
+    assert eu.authorize(card, a_station(eu)).json()["status"] == "ALLOWED"
+    assert eu.authorize(card, a_station(eu)).json()["source"] == "cache"
+    homeward("routes", "add", "token", "exact", card, "eu", "--config", ap.config)
+    eventually(lambda: ap.request("GET", f"/v1/locate/token/{card}").json()["home"] == "eu", what="ap's wrong route")
+    asked = len(na.exchanges())
+
+    assert ap.authorize(card, a_station(ap)).json()["status"] == "NOT_ALLOWED"
+
+    last = eu.exchanges()[-1]
+    assert (last["kind"], last["peer"], last["rules"]) == ("deny", "ap", "absent")
+    assert len(na.exchanges()) == asked, "eu asked on behalf of ap"
+
+
 def test_a_failing_test_refuses_a_policy_and_an_expired_one_denies(own_mesh):
     na, eu = own_mesh["na"], own_mesh["eu"]
     [card] = add_tokens(own_mesh, "na", 1)

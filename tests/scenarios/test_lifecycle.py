@@ -14,8 +14,6 @@ import requests
 
 from mesh import HOMEWARD, a_station, add_tokens, eventually
 
-pytestmark = pytest.mark.sanitized
-
 
 class Daemon:
     """`homeward serve` started here, so that its exit code is seen."""
@@ -144,6 +142,7 @@ def start_waiting(mesh, daemon, timeout_ms, answers):
     return waiting, ready, base
 
 
+@pytest.mark.sanitized
 def test_a_drain_says_so_and_lets_answers_end(own_mesh, tmp_path):
     answers = []
     with Daemon(own_mesh["eu"], tmp_path) as daemon:

@@ -5,8 +5,6 @@ import pytest
 
 from mesh import UNKNOWN_CARD, a_station, good_tokens
 
-pytestmark = pytest.mark.sanitized
-
 UNITS = ("_seconds", "_bytes", "_info", "_total", "_ratio")
 COUNTS = {  # gauges that count things, whose name is the thing
     "homeward_access_queue_entries", "homeward_cache_entries", "homeward_callers", "homeward_config_last_reload_successful",
