@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * jansson behind fixed flags.  JSON_ALLOW_NUL stays off: a string with U+0000
- * would be cut short by every C function after it.
+ * Values written, and looked into (json_parse.c reads them).
  *
  * Writing is our own for the sake of numbers: jansson writes 0.1 as
  * 0.10000000000000001, and a price that changes its spelling each time it crosses
@@ -19,20 +18,6 @@
 #define REAL_DIGITS_MIN 15                /* every decimal of this many digits survives a double */
 #define REAL_DIGITS_MAX 17                /* and this many tell any two doubles apart */
 #define INTEGER_END 9223372036854775808.0 /* 2^63 */
-
-enum status json_parse(const char *text, size_t size, json_t **value_out, struct strbuf *why)
-{
-	json_error_t error;
-
-	*value_out = json_loadb(text, size, JSON_REJECT_DUPLICATES, &error);
-	if (*value_out != NULL)
-		return STATUS_OK;
-	if (json_error_code(&error) == json_error_out_of_memory)
-		return STATUS_NO_MEMORY;
-	if (why != NULL)
-		strbuf_addf(why, "line %d column %d: %s", error.line, error.column, error.text);
-	return STATUS_INVALID;
-}
 
 /* ---- writing ---- */
 

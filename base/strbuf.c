@@ -159,7 +159,12 @@ void strbuf_add_json(struct strbuf *text, const char *string, size_t size)
 
 	strbuf_addc(text, '"');
 	while (i < size) {
-		size_t sequence = utf8_sequence(string + i, size - i);
+		size_t sequence;
+		if (bytes[i] >= 0x20 && bytes[i] < 0x80 && bytes[i] != '"' && bytes[i] != '\\') {
+			i++;
+			continue;
+		}
+		sequence = utf8_sequence(string + i, size - i);
 		if (sequence > 0 && bytes[i] >= 0x20 && bytes[i] != '"' && bytes[i] != '\\') {
 			i += sequence;
 			continue;

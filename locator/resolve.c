@@ -19,9 +19,9 @@
 
 #include "base/json.h"
 #include "base/must.h"
+#include "locator/record_view.h"
 #include "locator/resolve_steps.h"
 
-#define FIELDS_LOGGED_MAX 1024 /* of the names a peer sent, which are its own choice */
 #define VARIANT_SIZE (REGION_SIZE + CALLER_SIZE)
 
 /* ---- the end of a lookup ---- */
@@ -177,22 +177,6 @@ static void got_logged(void *arg, enum status status)
 	finish(lookup, found, SOURCE_HOME);
 }
 
-static void name_fields(const json_t *record, struct strbuf *names)
-{
-	const char *key;
-	json_t *value;
-	json_object_foreach((json_t *)(uintptr_t)record, key, value)
-	{
-		if (names->length + strlen(key) > FIELDS_LOGGED_MAX) {
-			strbuf_adds(names, ",...");
-			return;
-		}
-		if (names->length)
-			strbuf_addc(names, ',');
-		strbuf_adds(names, key);
-	}
-}
-
 static int64_t least_ttl_s(const struct resolve_lookup *lookup, int64_t ttl_s)
 {
 	int64_t ttl_max_s = lookup->resolver->settings.ttl_max_s;
@@ -201,14 +185,40 @@ static int64_t least_ttl_s(const struct resolve_lookup *lookup, int64_t ttl_s)
 	return ttl_s < ttl_max_s ? ttl_s : ttl_max_s;
 }
 
-static enum status make_entry(struct resolve_lookup *lookup, const struct lookup_answer *answer, const json_t *record)
+/* What is kept of the peer's record, and in `received` the names of what it sent. */
+static enum status read_record(struct resolve_lookup *lookup, const struct lookup_answer *answer, const char *permitted,
+	struct strbuf *text, struct strbuf *received)
+{
+	const struct resolve_world *world = &lookup->resolver->settings.world;
+	json_t *record = NULL, *view = NULL;
+	enum status status = STATUS_NO_MEMORY;
+	if (answer->record && record_is_its_view(answer->record, answer->record_length, permitted, received)) {
+		strbuf_add(text, answer->record, answer->record_length);
+		return strbuf_ok(text) ? STATUS_OK : STATUS_NO_MEMORY;
+	}
+	if (!answer->record || json_parse(answer->record, answer->record_length, &record, NULL) ||
+		!json_is_object(record)) {
+		status = STATUS_BAD_PEER;
+		goto out;
+	}
+	record_name_fields(record, received);
+	view = world->view(world->arg, lookup->policy, lookup->question.object.type, &lookup->decision, record);
+	if (view)
+		status = json_write(view, text);
+out:
+	json_decref(view);
+	json_decref(record);
+	return status;
+}
+
+static enum status make_entry(
+	struct resolve_lookup *lookup, const struct lookup_answer *answer, struct strbuf *received)
 {
 	const struct resolver_settings *settings = &lookup->resolver->settings;
 	const struct resolve_world *world = &settings->world;
 	struct strbuf text = STRBUF_INIT, names = STRBUF_INIT;
 	char variant[VARIANT_SIZE];
 	enum status status = STATUS_NO_MEMORY;
-	json_t *view = NULL;
 	struct cache_terms terms = { .key = resolve_record_key(&lookup->question),
 		.status = answer->status,
 		.version = answer->version,
@@ -218,27 +228,26 @@ static enum status make_entry(struct resolve_lookup *lookup, const struct lookup
 		.exchange = lookup->question.exchange,
 		.stored_ms = clock_monotonic_ms(settings->clock),
 		.ttl_ms = 1000 * least_ttl_s(lookup, answer->ttl_s) };
-	if (record) {
-		view = world->view(world->arg, lookup->policy, lookup->question.object.type, &lookup->decision, record);
-		if (!view || json_write(view, &text))
-			goto out;
+	if (answer->status == STATUS_OK) {
 		world->field_names(
 			world->arg, lookup->policy, lookup->question.object.type, lookup->decision.fields, &names);
+		if (!strbuf_ok(&names))
+			goto out;
+		status = read_record(lookup, answer, names.data ? names.data : "", &text, received);
+		if (status)
+			goto out;
 	} else {
 		snprintf(variant, sizeof(variant), "%s|%s", lookup->station_region, lookup->question.caller);
 		terms.key.variant = variant;
 		if (terms.ttl_ms > settings->negative_ttl_s * 1000)
 			terms.ttl_ms = settings->negative_ttl_s * 1000;
 	}
-	if (!strbuf_ok(&text) || !strbuf_ok(&names))
-		goto out;
 	terms.record = text.data;
 	terms.record_length = text.length;
 	terms.fields = names.data;
 	lookup->entry = cache_entry_create(&terms);
 	status = lookup->entry ? STATUS_OK : STATUS_NO_MEMORY;
 out:
-	json_decref(view);
 	strbuf_release(&text);
 	strbuf_release(&names);
 	return status;
@@ -249,16 +258,9 @@ static void delegated(void *arg, struct lookup_answer *peer_answer, enum http_cl
 	struct resolve_lookup *lookup = arg;
 	const struct resolve_world *world = &lookup->resolver->settings.world;
 	struct strbuf names = STRBUF_INIT;
-	json_t *record = NULL;
 	enum status status = peer_answer->status;
-	if (status == STATUS_OK &&
-		(!peer_answer->record || json_parse(peer_answer->record, peer_answer->record_length, &record, NULL) ||
-			!json_is_object(record)))
-		status = STATUS_BAD_PEER;
-	if (status == STATUS_OK)
-		name_fields(record, &names);
 	if (status == STATUS_OK || status == STATUS_NOT_AVAILABLE) {
-		enum status made = make_entry(lookup, peer_answer, status == STATUS_OK ? record : NULL);
+		enum status made = make_entry(lookup, peer_answer, &names);
 		status = made ? made : status;
 	}
 	lookup->result.failure = failure;
@@ -275,7 +277,6 @@ static void delegated(void *arg, struct lookup_answer *peer_answer, enum http_cl
 		answer(lookup, &lookup->result);
 	}
 	world->log_got(world->arg, &got, got_logged, lookup);
-	json_decref(record);
 	strbuf_release(&names);
 }
 

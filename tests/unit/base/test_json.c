@@ -54,6 +54,26 @@ static void refuses_what_it_must(void **state)
 	}
 }
 
+/* Our builder and jansson must make equal values of the same text, whichever of the two reads it. */
+static void reads_as_jansson_does(void **state)
+{
+	static const char *const good[] = { "{}", " [ ] ", "{\"a\":[1,-0,{\"b\":[]}],\"c\":\"\u00e4\u20ac\"}",
+		"[123456789012345678,1234567890123456789,-9223372036854775808]", "[0.1,1e3,1E2,-2.5e-3]",
+		"{\"escaped\":\"a\\n\\u00e4\\\"\"}", "[true,false,null]", "{\"\":1}",
+		"{\"a key that is longer than the scanner's own buffer is\":\"x\"}",
+		"[[[[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]]]]", "\t{ \"a\" :\r\n 1 , \"b\":\"\" }\n", NULL };
+
+	(void)state;
+	for (const char *const *text = good; *text != NULL; text++) {
+		json_t *value = parse(*text), *wanted = json_loads(*text, JSON_REJECT_DUPLICATES, NULL);
+
+		assert_non_null(wanted);
+		assert_true(json_equal(value, wanted));
+		json_decref(value);
+		json_decref(wanted);
+	}
+}
+
 static void says_where(void **state)
 {
 	struct strbuf why = STRBUF_INIT;
@@ -147,6 +167,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(reads_typed_members),
 		cmocka_unit_test(refuses_what_it_must),
+		cmocka_unit_test(reads_as_jansson_does),
 		cmocka_unit_test(says_where),
 		cmocka_unit_test(writes_compactly_in_the_order_read),
 		cmocka_unit_test(numbers_keep_their_spelling),
