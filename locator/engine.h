@@ -48,13 +48,13 @@ struct locator {
 	struct caller_directory *callers;
 	struct resolve_world world; /* of the first engine: routes and gate, for HTTP threads */
 	uint64_t seed;
-	atomic_int in_flight;
+	atomic_int in_flight, in_flight_peak;
 	char name[REGION_SIZE + 16]; /* in Cache-Status and Proxy-Status: "homeward-eu" */
 
 	struct metric_series **lookups; /* OUTCOME_COUNT a type */
 	struct metric_series *durations[SOURCE_COUNT];
 	struct metric *delegations;
-	struct metric_series *in_flight_gauge, *entries_gauge[2], *bytes_gauge[2];
+	struct metric_series *in_flight_gauge, *in_flight_peak_gauge, *entries_gauge[2], *bytes_gauge[2];
 };
 
 /* world.c: the real world behind a resolver.  HTTP threads may use what needs no I/O, through any engine's. */

@@ -55,8 +55,13 @@ void locator_count(struct locator *locator, const char *type, enum lookup_outcom
 bool locator_enter(struct locator *locator)
 {
 	int count = atomic_fetch_add_explicit(&locator->in_flight, 1, memory_order_relaxed);
-	if (count < locator->settings.settings->lookup.in_flight_max)
+	if (count < locator->settings.settings->lookup.in_flight_max) {
+		int peak = atomic_load_explicit(&locator->in_flight_peak, memory_order_relaxed);
+		while (peak <= count && !atomic_compare_exchange_weak_explicit(&locator->in_flight_peak, &peak,
+						count + 1, memory_order_relaxed, memory_order_relaxed))
+			continue;
 		return true;
+	}
 	locator_leave(locator);
 	return false;
 }
@@ -261,6 +266,7 @@ static void collect(void *arg)
 		metric_set(locator->bytes_gauge[i], (double)bytes);
 	}
 	metric_set(locator->in_flight_gauge, (double)atomic_load(&locator->in_flight));
+	metric_set(locator->in_flight_peak_gauge, (double)atomic_load(&locator->in_flight_peak));
 }
 
 static enum status register_metrics(struct locator *locator)
@@ -296,6 +302,9 @@ static enum status register_metrics(struct locator *locator)
 	}
 	locator->in_flight_gauge = metric_series(
 		metric_register(METRIC_GAUGE, "homeward_lookups_in_flight", "Lookups without an answer yet.", NULL),
+		(const char *)NULL);
+	locator->in_flight_peak_gauge = metric_series(metric_register(METRIC_GAUGE, "homeward_lookups_in_flight_peak",
+							      "The most at one time since the start.", NULL),
 		(const char *)NULL);
 	metrics_add_collector(collect, locator);
 	return STATUS_OK;
@@ -356,6 +365,7 @@ enum status locator_create(const struct locator_settings *settings, struct locat
 		return STATUS_NO_MEMORY;
 	locator->settings = *settings;
 	atomic_init(&locator->in_flight, 0);
+	atomic_init(&locator->in_flight_peak, 0);
 	random_fill(settings->random, &locator->seed, sizeof(locator->seed));
 	snprintf(locator->name, sizeof(locator->name), "homeward-%s", settings->settings->region);
 	struct strbuf path = STRBUF_INIT;
