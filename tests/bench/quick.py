@@ -37,7 +37,7 @@ from mesh import Mesh, a_station, add_tokens, eventually, free_port  # noqa: E40
 
 FRONT_CORE, OTHER_CORE = "0", "1"
 ROUNDS = int(os.environ.get("ROUNDS", "3"))
-SECONDS = int(os.environ.get("SECONDS_EACH", "3"))
+SECONDS = int(os.environ.get("SECONDS_EACH", "2"))
 CONNECTIONS = int(os.environ.get("CONNECTIONS", "256"))
 KEYS = 20_000
 
