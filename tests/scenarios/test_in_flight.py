@@ -1,4 +1,8 @@
-"""Ten thousand delegated lookups in flight at once over a slow link."""
+"""Ten thousand delegated lookups in flight at once over a slow link.
+
+How long the slowest takes is what the machine's cores need for all of them (docs/PERFORMANCE.md), so the time is
+printed, and the bound is the lookups' own deadline.
+"""
 import concurrent.futures
 import pathlib
 import subprocess
@@ -10,6 +14,7 @@ import requests
 from mesh import a_station, add_tokens, eventually
 
 LOOKUPS, BATCH, ONE_WAY_MS = 10_000, 1_000, 50
+DEADLINE_MS = 10_000  # the most a caller may ask for: two cores do all the work of both regions and the link
 PROXY = pathlib.Path(__file__).resolve().parents[1] / "delay_proxy.py"
 
 
@@ -34,7 +39,7 @@ def test_ten_thousand_in_flight(own_mesh, record_property):
     proxy = through_a_slow_link(eu, na)
     try:
         warm = add_tokens(own_mesh, "na", 2 * BATCH, prefix="0A")
-        headers = {"Authorization": f"Bearer {eu.token()}"}
+        headers = {"Authorization": f"Bearer {eu.token()}", "Homeward-Timeout-Ms": str(DEADLINE_MS)}
 
         def send(part):
             body = {"lookups": [{"type": "token", "id": card, "purpose": "charge.authorize", "station": station} for card in part]}
@@ -60,6 +65,7 @@ def test_ten_thousand_in_flight(own_mesh, record_property):
         assert threads <= 16
         assert memory_mb < 300
         assert peak >= LOOKUPS * 0.9
+        assert slowest_ms < DEADLINE_MS
     finally:
         proxy.kill()
 
