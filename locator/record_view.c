@@ -18,6 +18,8 @@
 static bool lists(const char *names, const char *name)
 {
 	size_t length = strlen(name);
+	if (strchr(name, ','))
+		return false;
 	for (const char *at = names; length && at; at = strchr(at, ',')) {
 		at += *at == ',';
 		if (!strncmp(at, name, length) && (at[length] == ',' || !at[length]))
