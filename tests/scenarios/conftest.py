@@ -5,6 +5,7 @@ for tests that break things.  On a failure the regions' logs are shown.
 """
 import os
 import pathlib
+import signal
 import sys
 
 import pytest
@@ -17,6 +18,8 @@ DATA = pathlib.Path(os.environ.get("DATA", pathlib.Path(__file__).resolve().pare
 
 
 def pytest_configure(config):
+    # Whoever stops a run, as a time limit does, must not leave its regions behind.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     config.addinivalue_line("markers", "sanitized: also run against the ASan and TSan builds")
 
 

@@ -142,7 +142,6 @@ def start_waiting(mesh, daemon, timeout_ms, answers):
     return waiting, ready, base
 
 
-@pytest.mark.sanitized
 def test_a_drain_says_so_and_lets_answers_end(own_mesh, tmp_path):
     answers = []
     with Daemon(own_mesh["eu"], tmp_path) as daemon:
