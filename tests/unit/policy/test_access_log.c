@@ -159,7 +159,7 @@ static int set_up(void **state)
 	};
 	char answer[256];
 
-	query("TRUNCATE homeward.exchanges, homeward.grants", answer);
+	query("TRUNCATE homeward.exchange_commits, homeward.grants", answer);
 	assert_int_equal(loop_create("test", &bench->loop), STATUS_OK);
 	assert_int_equal(database_create(bench->loop, &settings, &bench->database), STATUS_OK);
 	assert_int_equal(
