@@ -13,7 +13,7 @@ CC       := gcc
 WARNINGS := -std=c11 -D_GNU_SOURCE -Wall -Wextra -Wshadow -Wmissing-prototypes -Wstrict-prototypes \
 	-Wcast-qual -Wvla -Wpointer-arith -Wwrite-strings -Werror
 HARDEN   := -fstack-protector-strong -fPIE
-PACKAGES := libmicrohttpd jansson libpq libcurl openssl libuv gnutls libxxhash smartcols
+PACKAGES := libmicrohttpd jansson libpq libcurl openssl libuv gnutls libxxhash smartcols librabbitmq
 REVISION := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 VERSION  := 0.1.0
 

@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * federation: front door.  Events cross regions through federated RabbitMQ
+ * exchanges; the mesh tool brings the brokers to what the mesh file says and
+ * tells whether they still are.  Nothing here is called on a loop's thread.
+ */
+#ifndef FEDERATION_FEDERATION_H
+#define FEDERATION_FEDERATION_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/hash.h"
+#include "base/object_id.h"
+#include "base/status.h"
+#include "base/strbuf.h"
+
+/* ======== the mesh: mesh_*.c ======== */
+
+/* ---- names on every broker ---- */
+
+#define MESH_EVENTS "homeward.events"         /* topic, federated; key <destination>.<source>.<type> */
+#define MESH_UNROUTABLE "homeward.unroutable" /* fanout and queue: what no link and no inbox takes */
+#define MESH_DEAD "homeward.dead"             /* fanout and queue: what the inbox gave up on */
+#define MESH_INBOX "homeward.inbox"           /* queue: <own region>.# and all.# */
+#define MESH_SUBMIT "homeward.submit"         /* topic and queue: local producers */
+#define MESH_DELIVERED "homeward.delivered"   /* topic: local consumers; key <source>.<type> */
+#define MESH_SYSTEM "homeward.system"         /* topic: what the service itself has to say */
+#define MESH_BROADCAST "all"                  /* a destination that no region may be called */
+
+/* ---- the mesh file ---- */
+
+#define MESH_REGIONS_MAX 512 /* a hub's sites; the plan is quadratic only in links */
+#define MESH_URLS_MAX 8      /* addresses of one region, tried in turn */
+#define MESH_TYPES_MAX 64    /* as in settings */
+
+struct mesh_region {
+	char name[REGION_SIZE];
+	char *peer_urls[MESH_URLS_MAX], *broker_urls[MESH_URLS_MAX]; /* https://host:port, amqps://host:port */
+	size_t peer_url_count, broker_url_count;
+	char *vhost, *cluster; /* cluster: what the broker calls itself, unique and stable */
+	struct {
+		char *url, *user, *password_file, *ca_file; /* ca_file "": the system's authorities */
+	} management;
+	struct {
+		char *ca_file, *certificate_file, *key_file; /* on the broker's own disk */
+	} link;
+};
+
+enum mesh_topology { MESH_TOPOLOGY_MESH, MESH_TOPOLOGY_HUB, MESH_TOPOLOGY_LINKS };
+
+struct mesh {
+	char *trust_domain, *vhost;
+	enum mesh_topology topology;
+	char *hub;
+	struct {
+		int64_t events_per_s, round_trip_ms; /* of one link; they size the prefetch */
+		int64_t buffer_bytes_max;            /* events waiting for one region */
+		int64_t queue_bytes_max;             /* inbox, submit, unroutable, dead: each */
+		int64_t delivery_limit, reconnect_delay_s;
+	} limits;
+	char *object_types[MESH_TYPES_MAX];
+	size_t object_type_count;
+	struct mesh_region *regions; /* by name */
+	size_t region_count;
+	bool *links; /* [a * region_count + b], symmetric */
+};
+
+/* Every error of the file at once in `errors`, "file:line:column pointer: what", one a line. */
+MUST_CHECK enum status mesh_parse(
+	const char *name, const char *text, size_t size, struct mesh **mesh_out, struct strbuf *errors);
+MUST_CHECK enum status mesh_load(const char *path, struct mesh **mesh_out, struct strbuf *errors);
+void mesh_destroy(struct mesh *mesh);
+/* The region's index, or mesh->region_count. */
+size_t mesh_region_find(const struct mesh *mesh, const char *name);
+bool mesh_has_link(const struct mesh *mesh, size_t a, size_t b);
+
+/* ---- a broker's management API ---- */
+
+/*
+ * One call to a region's broker.  body NULL: none.  STATUS_OK whenever the broker answered, whatever it said;
+ * *answer_out is NULL when there was no JSON.  Otherwise STATUS_UNREACHABLE or STATUS_DEADLINE, and `why`.
+ */
+struct mesh_api {
+	enum status (*call)(void *arg, size_t region, const char *method, const char *path, const json_t *body,
+		int *http_status_out, json_t **answer_out, struct strbuf *why);
+	void *arg;
+};
+
+struct mesh_client;
+/* The real one, libcurl with a deadline a call.  The mesh is borrowed.  Passwords are read here. */
+MUST_CHECK enum status mesh_client_create(const struct mesh *mesh, struct mesh_client **client_out, struct strbuf *why);
+void mesh_client_destroy(struct mesh_client *client);
+struct mesh_api mesh_client_api(struct mesh_client *client);
+
+/* ---- plan and apply ---- */
+
+/* In the order in which they are made. */
+enum mesh_kind {
+	MESH_KIND_VHOST,
+	MESH_KIND_USER,
+	MESH_KIND_PERMISSION,
+	MESH_KIND_TOPIC_PERMISSION,
+	MESH_KIND_OPERATOR_POLICY,
+	MESH_KIND_EXCHANGE,
+	MESH_KIND_QUEUE,
+	MESH_KIND_BINDING,
+	MESH_KIND_UPSTREAM,
+	MESH_KIND_POLICY,
+	MESH_KIND_COUNT
+};
+const char *mesh_kind_name(enum mesh_kind kind);
+
+struct mesh_object {
+	enum mesh_kind kind;
+	char *name;            /* bindings: "source -> destination key" */
+	json_t *value;         /* what the management API takes and, with other members left out, gives */
+	char *properties_key;  /* of an observed binding: its last path segment */
+	int64_t message_count; /* of an observed queue */
+};
+
+/* What one broker should have, or has, in its virtual host: only what this tool owns. */
+struct mesh_state {
+	struct mesh_object *objects; /* by kind and name once sorted */
+	size_t count, capacity;
+	char *cluster, *version; /* observed */
+	json_t *remarks;         /* observed: sentences about what is not ours and is in the way */
+	bool has_failed;         /* out of memory */
+};
+void mesh_state_release(struct mesh_state *state);
+MUST_CHECK enum status mesh_desire(const struct mesh *mesh, size_t region, struct mesh_state *state_out);
+MUST_CHECK enum status mesh_observe(const struct mesh *mesh, size_t region, const struct mesh_api *api,
+	struct mesh_state *state_out, struct strbuf *why);
+
+enum mesh_action { MESH_CREATE, MESH_CHANGE, MESH_REPLACE, MESH_DELETE };
+const char *mesh_action_name(enum mesh_action action);
+
+struct mesh_step {
+	enum mesh_action action;
+	enum mesh_kind kind;
+	size_t region;
+	char *name, *properties_key;
+	json_t *before, *after; /* NULL where there is none */
+	size_t links_restarted;
+	bool is_buffer_at_risk; /* events may be lost by it; apply refuses while there are any */
+	int64_t message_count;  /* of the queue that a step removes */
+};
+
+struct mesh_plan {
+	struct mesh_step *steps; /* in the order of apply */
+	size_t count, capacity;
+	json_t *remarks; /* sentences */
+	char hash[2 * SHA256_SIZE + 1];
+	size_t brokers_touched, links_restarted, buffers_at_risk, removals;
+	bool has_failed; /* out of memory */
+};
+/* Pure.  observed: one state a region, sorted by mesh_observe. */
+MUST_CHECK enum status mesh_plan_make(
+	const struct mesh *mesh, const struct mesh_state *observed, struct mesh_plan *plan_out);
+/* Reads every broker and plans. */
+MUST_CHECK enum status mesh_plan_read(
+	const struct mesh *mesh, const struct mesh_api *api, struct mesh_plan *plan_out, struct strbuf *why);
+void mesh_plan_release(struct mesh_plan *plan);
+void mesh_plan_print(const struct mesh *mesh, const struct mesh_plan *plan, struct strbuf *text);
+json_t *mesh_plan_json(const struct mesh *mesh, const struct mesh_plan *plan);
+
+/*
+ * Takes the steps in order and stops at the first fault, naming it in `why`; *done_out counts those taken.
+ * A queue that holds events is never removed.  Each step is logged.
+ */
+MUST_CHECK enum status mesh_apply(const struct mesh *mesh, const struct mesh_api *api, const struct mesh_plan *plan,
+	size_t *done_out, struct strbuf *why);
+
+/* ---- status and verify ---- */
+
+/* Events of `from` on their way to `to`: the broker of `to` fetches them from a buffer at `from`. */
+struct mesh_link_status {
+	size_t from, to;
+	char state[32]; /* the link's own word, "missing", or "unknown" when its broker does not answer */
+	char *error;    /* or NULL */
+	bool has_binding, has_consumer, has_buffer;
+	int64_t message_count;
+	bool is_green; /* running, bound, consumed */
+};
+
+struct mesh_finding {
+	const char *code; /* "MESH_004" */
+	char *where, *evidence;
+	const char *fix;
+};
+
+struct mesh_health {
+	struct mesh_link_status *links;
+	size_t link_count;
+	struct mesh_finding *findings;
+	size_t finding_count, finding_capacity;
+	bool has_failed; /* out of memory */
+};
+/* Brokers that do not answer are findings, not failures. */
+MUST_CHECK enum status mesh_health_read(
+	const struct mesh *mesh, const struct mesh_api *api, struct mesh_health *health_out);
+void mesh_health_release(struct mesh_health *health);
+
+/*
+ * Tries, as region `as` with its certificate, a binding that each of its peers must refuse, and adds a finding
+ * for each that does not.  *refused_count_out counts the peers that refused.
+ */
+struct mesh_credentials {
+	const char *ca_file, *certificate_file, *key_file;
+};
+MUST_CHECK enum status mesh_probe_locks(const struct mesh *mesh, size_t as, const struct mesh_credentials *credentials,
+	struct mesh_health *health, size_t *refused_count_out);
+
+#endif

@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Private RabbitMQ brokers, one a region, with mutual TLS, in a folder of their own.
+
+Nothing of the system's broker is used: own node names, cookie, name server (epmd) and ports.
+Every process is this one's child and is ended by its own handle; the folder is removed.
+"""
+import json
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+
+import requests
+
+PLUGINS = ["rabbitmq_management", "rabbitmq_federation", "rabbitmq_federation_management", "rabbitmq_auth_mechanism_ssl"]
+SERVER = "/usr/lib/rabbitmq/bin/rabbitmq-server"
+VHOST = "homeward"
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+class Broker:
+    def __init__(self, folder, region, pki, epmd_port):
+        self.region, self.folder = region, folder / region
+        self.folder.mkdir()
+        self.tls_port, self.http_port, self.distribution_port = free_port(), free_port(), free_port()
+        self.url = f"http://127.0.0.1:{self.http_port}"
+        self.pki, self.epmd_port, self.process = pki, epmd_port, None
+        (self.folder / "rabbitmq.conf").write_text(f"""
+listeners.tcp = none
+listeners.ssl.1 = 127.0.0.1:{self.tls_port}
+ssl_options.cacertfile = {pki}/ca.pem
+ssl_options.certfile = {pki}/{region}.pem
+ssl_options.keyfile = {pki}/{region}.key
+ssl_options.verify = verify_peer
+ssl_options.fail_if_no_peer_cert = true
+auth_mechanisms.1 = EXTERNAL
+ssl_cert_login_from = common_name
+management.tcp.ip = 127.0.0.1
+management.tcp.port = {self.http_port}
+cluster_name = {region}
+default_user = operator
+default_pass = only-on-loopback
+vm_memory_high_watermark.absolute = 512MB
+log.console = true
+log.file = false
+""")
+        (self.folder / "enabled_plugins").write_text(f"[{','.join(PLUGINS)}].\n")
+
+    def start(self):
+        folder = self.folder
+        environment = {
+            "PATH": os.environ["PATH"], "HOME": str(folder), "RABBITMQ_NODENAME": f"{self.region}@localhost",
+            "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1", "RABBITMQ_DIST_PORT": str(self.distribution_port),
+            "RABBITMQ_MNESIA_BASE": str(folder / "mnesia"), "RABBITMQ_LOG_BASE": str(folder / "log"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "enabled_plugins"),
+            "RABBITMQ_CONFIG_FILE": str(folder / "rabbitmq.conf"), "RABBITMQ_PID_FILE": str(folder / "pid"),
+            "RABBITMQ_CONF_ENV_FILE": str(folder / "none"), "RABBITMQ_SERVER_START_ARGS": "+S 2:1",
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": f"-setcookie {self.region}-cookie -kernel inet_dist_use_interface {{127,0,0,1}}",
+            "ERL_EPMD_ADDRESS": "127.0.0.1", "ERL_EPMD_PORT": str(self.epmd_port), "LC_ALL": "C.UTF-8",
+        }
+        log = open(folder / "broker.log", "ab")
+        self.process = subprocess.Popen([SERVER], env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                                        start_new_session=True)
+        log.close()
+
+    def api(self, method, path, body=None):
+        answer = requests.request(method, self.url + path, json=body, auth=("operator", "only-on-loopback"), timeout=10)
+        assert answer.status_code < 300, f"{method} {path}: {answer.status_code} {answer.text}"
+        return answer.json() if answer.content else None
+
+    def is_ready(self):
+        """True when the listener for events takes connections: the last thing a broker opens."""
+        assert self.process.poll() is None, f"the broker of {self.region} ended:\n{self.log()}"
+        try:
+            self.api("GET", "/api/overview")
+            socket.create_connection(("127.0.0.1", self.tls_port), timeout=1).close()
+            return True
+        except (requests.RequestException, OSError, AssertionError):
+            return False
+
+    def log(self):
+        path = self.folder / "broker.log"
+        return path.read_text(errors="replace")[-4000:] if path.exists() else ""
+
+    def stop(self):
+        if self.process is None:
+            return
+        os.killpg(self.process.pid, signal.SIGTERM)
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            pass
+        try:
+            os.killpg(self.process.pid, signal.SIGKILL)  # helpers of the virtual machine that outlive it
+        except ProcessLookupError:
+            pass
+        self.process.wait()
+        self.process = None
+
+
+class Brokers:
+    """`with Brokers("na", "eu", "ap") as brokers:` three brokers, and a mesh file for them."""
+
+    def __init__(self, *regions):
+        self.program = os.environ["HOMEWARD"]
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="hw-brokers-", dir="/tmp"))
+        self.regions = regions
+        self.epmd, self.brokers = None, {}
+
+    def __enter__(self):
+        try:
+            self.begin()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def begin(self):
+        pki, epmd_port = self.folder / "pki", free_port()
+        self.run_ok("pki", "init", "--dir", str(pki), "--trust-domain", "lab.example")
+        for region in self.regions:
+            self.run_ok("pki", "issue", "--dir", str(pki), "--region", region, "--dns", "localhost")
+        self.epmd = subprocess.Popen([shutil.which("epmd"), "-address", "127.0.0.1", "-port", str(epmd_port)],
+                                     stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        for region in self.regions:
+            self.brokers[region] = Broker(self.folder, region, pki, epmd_port)
+            self.brokers[region].start()
+        wait_for(lambda: all(broker.is_ready() for broker in self.brokers.values()), 90, "brokers that are ready")
+        password = self.folder / "password"
+        password.write_text("only-on-loopback\n")
+        password.chmod(0o600)
+        self.mesh_file = self.folder / "mesh.json"
+        self.write_mesh({})
+
+    def describe(self):
+        pki = self.folder / "pki"
+        return {
+            "trust_domain": "lab.example", "topology": "mesh", "object_types": ["token", "station"],
+            "regions": {name: {
+                "peer_urls": [f"https://localhost:{7443}"],
+                "broker_urls": [f"amqps://localhost:{broker.tls_port}"],
+                "management": {"url": broker.url, "user": "operator", "password_file": str(self.folder / "password")},
+                "link": {"ca_file": f"{pki}/ca.pem", "certificate_file": f"{pki}/{name}.pem", "key_file": f"{pki}/{name}.key"},
+            } for name, broker in self.brokers.items()},
+        }
+
+    def write_mesh(self, changes):
+        self.mesh_file.write_text(json.dumps({**self.describe(), **changes}, indent=1))
+
+    def run(self, *arguments):
+        return subprocess.run([self.program, *arguments], capture_output=True, text=True, timeout=120,
+                              env={"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"})
+
+    def run_ok(self, *arguments):
+        done = self.run(*arguments)
+        assert done.returncode == 0, f"homeward {' '.join(arguments)}: {done.returncode}\n{done.stdout}{done.stderr}"
+        return done
+
+    def mesh(self, command, *arguments):
+        return self.run("mesh", command, "--mesh", str(self.mesh_file), *arguments)
+
+    def logs(self):
+        return "\n".join(f"--- {name}\n{broker.log()}" for name, broker in self.brokers.items())
+
+    def __exit__(self, *_):
+        for broker in self.brokers.values():
+            broker.stop()
+        if self.epmd is not None:
+            self.epmd.terminate()
+            self.epmd.wait()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def wait_for(condition, seconds, what):
+    deadline = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        assert time.monotonic() < deadline, f"no {what} within {seconds} s"
+        time.sleep(0.2)
