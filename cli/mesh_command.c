@@ -352,7 +352,8 @@ static int verify(
 		exit_code = command_fail(EXIT_CODE_FAILED, "out of memory");
 	if (exit_code == EXIT_CODE_OK) {
 		if (as != NULL && format == OUTPUT_TABLE)
-			printf("%zu peers refused %s a binding on another region's events.\n", refused, as);
+			printf("%zu peer%s refused %s a binding on another region's events.\n", refused,
+				refused == 1 ? "" : "s", as);
 		exit_code = show_findings(&health, format);
 	}
 	mesh_health_release(&health);

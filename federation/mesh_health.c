@@ -23,6 +23,7 @@ void mesh_health_add(
 	struct mesh_health *health, const char *code, const char *where, const char *fix, const char *format, ...)
 {
 	struct strbuf evidence = STRBUF_INIT;
+	struct mesh_finding *finding;
 	char *copy = strdup(where);
 	va_list args;
 
@@ -37,20 +38,18 @@ void mesh_health_add(
 			health->finding_capacity = capacity;
 		}
 	}
-	if (copy == NULL || !strbuf_ok(&evidence) || health->finding_count == health->finding_capacity) {
+	if (copy == NULL || !strbuf_ok(&evidence) || evidence.length == 0 ||
+		health->finding_count == health->finding_capacity) {
 		health->has_failed = true;
 		free(copy);
 		strbuf_release(&evidence);
 		return;
 	}
-	health->findings[health->finding_count] = (struct mesh_finding){ code, copy, strbuf_take(&evidence, NULL),
-		fix };
-	if (health->findings[health->finding_count].evidence == NULL) {
-		health->has_failed = true;
-		free(copy);
-		return;
-	}
-	health->finding_count++;
+	finding = &health->findings[health->finding_count++];
+	finding->code = code;
+	finding->where = copy;
+	finding->evidence = strbuf_take(&evidence, NULL);
+	finding->fix = fix;
 }
 
 static const char *text_of(const json_t *item, const char *member)

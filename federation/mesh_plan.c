@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "base/must.h"
 #include "federation/mesh_parts.h"
 
 static struct mesh_step *add_step(
@@ -100,17 +101,19 @@ static void judge_step(const struct mesh *mesh, const struct mesh_state *observe
 static void plan_object(const struct mesh *mesh, size_t region, const struct mesh_state *observed,
 	const struct mesh_object *wanted, const struct mesh_object *found, struct mesh_plan *plan)
 {
-	bool is_fixed = wanted != NULL && (wanted->kind == MESH_KIND_EXCHANGE || wanted->kind == MESH_KIND_QUEUE);
-	enum mesh_action action = is_fixed ? MESH_REPLACE : MESH_CHANGE;
 	struct mesh_step *step;
 
-	if (found == NULL)
-		action = MESH_CREATE;
-	else if (wanted == NULL)
-		action = MESH_DELETE;
-	else if (json_equal(wanted->value, found->value))
-		return;
-	step = add_step(plan, action, region, wanted != NULL ? wanted : found);
+	if (wanted == NULL) {
+		must(found != NULL);
+		step = add_step(plan, MESH_DELETE, region, found);
+	} else if (found == NULL) {
+		step = add_step(plan, MESH_CREATE, region, wanted);
+	} else {
+		bool is_fixed = wanted->kind == MESH_KIND_EXCHANGE || wanted->kind == MESH_KIND_QUEUE;
+		if (json_equal(wanted->value, found->value))
+			return;
+		step = add_step(plan, is_fixed ? MESH_REPLACE : MESH_CHANGE, region, wanted);
+	}
 	if (step == NULL)
 		return;
 	step->after = wanted != NULL ? json_incref(wanted->value) : NULL;

@@ -9,7 +9,7 @@
 
 #include "federation/mesh_parts.h"
 
-enum { CREATIONS_LISTED_MAX = 120, VALUE_SHOWN_MAX = 200 };
+enum { CREATIONS_LISTED_MAX = 40, VALUE_SHOWN_MAX = 200 };
 
 static void add_value(struct strbuf *text, const json_t *value)
 {
@@ -108,8 +108,9 @@ void mesh_plan_print(const struct mesh *mesh, const struct mesh_plan *plan, stru
 			add_step(text, mesh, &plan->steps[i]);
 	strbuf_addf(text, "%zu to create, %zu to change, %zu to remove or replace, in %zu of %zu regions;", creations,
 		changes, plan->removals, plan->brokers_touched, mesh->region_count);
-	strbuf_addf(text, " %zu link%s restart, %zu step%s may lose a buffer.\n", plan->links_restarted,
-		plan->links_restarted == 1 ? "" : "s", plan->buffers_at_risk, plan->buffers_at_risk == 1 ? "" : "s");
+	strbuf_addf(text, " %zu link%s, %zu step%s may lose a buffer.\n", plan->links_restarted,
+		plan->links_restarted == 1 ? " restarts" : "s restart", plan->buffers_at_risk,
+		plan->buffers_at_risk == 1 ? "" : "s");
 	strbuf_addf(text, "plan %.16s\n", plan->hash);
 }
 

@@ -32,7 +32,7 @@ class Broker:
         self.region, self.folder = region, folder / region
         self.folder.mkdir()
         self.tls_port, self.http_port, self.distribution_port = free_port(), free_port(), free_port()
-        self.url = f"http://127.0.0.1:{self.http_port}"
+        self.url = f"https://localhost:{self.http_port}"
         self.pki, self.epmd_port, self.process = pki, epmd_port, None
         (self.folder / "rabbitmq.conf").write_text(f"""
 listeners.tcp = none
@@ -44,8 +44,11 @@ ssl_options.verify = verify_peer
 ssl_options.fail_if_no_peer_cert = true
 auth_mechanisms.1 = EXTERNAL
 ssl_cert_login_from = common_name
-management.tcp.ip = 127.0.0.1
-management.tcp.port = {self.http_port}
+management.ssl.ip = 127.0.0.1
+management.ssl.port = {self.http_port}
+management.ssl.cacertfile = {pki}/ca.pem
+management.ssl.certfile = {pki}/{region}.pem
+management.ssl.keyfile = {pki}/{region}.key
 cluster_name = {region}
 default_user = operator
 default_pass = only-on-loopback
@@ -73,7 +76,8 @@ log.file = false
         log.close()
 
     def api(self, method, path, body=None):
-        answer = requests.request(method, self.url + path, json=body, auth=("operator", "only-on-loopback"), timeout=10)
+        answer = requests.request(method, self.url + path, json=body, auth=("operator", "only-on-loopback"), timeout=10,
+                                  verify=f"{self.pki}/ca.pem")
         assert answer.status_code < 300, f"{method} {path}: {answer.status_code} {answer.text}"
         return answer.json() if answer.content else None
 
@@ -91,10 +95,14 @@ log.file = false
         path = self.folder / "broker.log"
         return path.read_text(errors="replace")[-4000:] if path.exists() else ""
 
+    def ask_to_stop(self):
+        if self.process is not None:
+            os.killpg(self.process.pid, signal.SIGTERM)
+
     def stop(self):
         if self.process is None:
             return
-        os.killpg(self.process.pid, signal.SIGTERM)
+        self.ask_to_stop()
         try:
             self.process.wait(20)
         except subprocess.TimeoutExpired:
@@ -141,16 +149,20 @@ class Brokers:
         self.mesh_file = self.folder / "mesh.json"
         self.write_mesh({})
 
-    def describe(self):
+    def describe_region(self, name, broker):
         pki = self.folder / "pki"
         return {
+            "peer_urls": ["https://localhost:7443"],
+            "broker_urls": [f"amqps://localhost:{broker.tls_port}"],
+            "management": {"url": broker.url, "user": "operator", "password_file": str(self.folder / "password"),
+                           "ca_file": f"{pki}/ca.pem"},
+            "link": {"ca_file": f"{pki}/ca.pem", "certificate_file": f"{pki}/{name}.pem", "key_file": f"{pki}/{name}.key"},
+        }
+
+    def describe(self):
+        return {
             "trust_domain": "lab.example", "topology": "mesh", "object_types": ["token", "station"],
-            "regions": {name: {
-                "peer_urls": [f"https://localhost:{7443}"],
-                "broker_urls": [f"amqps://localhost:{broker.tls_port}"],
-                "management": {"url": broker.url, "user": "operator", "password_file": str(self.folder / "password")},
-                "link": {"ca_file": f"{pki}/ca.pem", "certificate_file": f"{pki}/{name}.pem", "key_file": f"{pki}/{name}.key"},
-            } for name, broker in self.brokers.items()},
+            "regions": {name: self.describe_region(name, broker) for name, broker in self.brokers.items()},
         }
 
     def write_mesh(self, changes):
@@ -172,6 +184,8 @@ class Brokers:
         return "\n".join(f"--- {name}\n{broker.log()}" for name, broker in self.brokers.items())
 
     def __exit__(self, *_):
+        for broker in self.brokers.values():
+            broker.ask_to_stop()
         for broker in self.brokers.values():
             broker.stop()
         if self.epmd is not None:

@@ -90,95 +90,96 @@ static void what_was_applied_leaves_no_difference(void **state)
 }
 
 /* The whole of one region of two, in order: what a change of the recipe shows up in. */
+static const char *const recipe[] = {
+	"vhost homeward {}",
+	"user r000 {\"password_hash\":\"\",\"tags\":\"homeward\"}",
+	"user r001 {\"password_hash\":\"\",\"tags\":\"homeward\"}",
+	"permission r000 "
+	"{\"configure\":\"^$\",\"read\":\"^homeward\\\\.(inbox|submit|dead|unroutable)$\",\"write\":"
+	"\"^homeward\\\\.(events|submit|delivered|system|dead|unroutable)$\"}",
+	"permission r001 {\"configure\":\"^federation: homeward\\\\.events -> r001( [AB])?$\",\"read\":"
+	"\"^federation: homeward\\\\.events -> r001( [AB])?$|^homeward\\\\.events$\",\"write\":"
+	"\"^federation: homeward\\\\.events -> r001( [AB])?$\"}",
+	"topic-permission r000 "
+	"{\"exchange\":\"homeward.events\",\"read\":\"^$\",\"write\":\"^[a-z0-9-]+\\\\.r000\\\\.\"}",
+	"topic-permission r001 "
+	"{\"exchange\":\"homeward.events\",\"read\":\"^(r001|all)\\\\.\",\"write\":\"^$\"}",
+	"operator-policy homeward-buffers "
+	"{\"apply-to\":\"queues\",\"definition\":{\"max-length-bytes\":1073741824},"
+	"\"pattern\":\"^federation: homeward\\\\.events -> \",\"priority\":1000}",
+	"operator-policy homeward-queues "
+	"{\"apply-to\":\"queues\",\"definition\":{\"max-length-bytes\":4294967296},"
+	"\"pattern\":\"^homeward\\\\.(inbox|submit|unroutable|dead)$\",\"priority\":1000}",
+	"exchange homeward.dead "
+	"{\"arguments\":{},\"auto_delete\":false,\"durable\":true,\"internal\":false,\"type\":\"fanout\"}",
+	"exchange homeward.delivered "
+	"{\"arguments\":{},\"auto_delete\":false,\"durable\":true,\"internal\":false,\"type\":\"topic\"}",
+	"exchange homeward.events "
+	"{\"arguments\":{},\"auto_delete\":false,\"durable\":true,\"internal\":false,\"type\":\"topic\"}",
+	"exchange homeward.submit "
+	"{\"arguments\":{},\"auto_delete\":false,\"durable\":true,\"internal\":false,\"type\":\"topic\"}",
+	"exchange homeward.system "
+	"{\"arguments\":{},\"auto_delete\":false,\"durable\":true,\"internal\":false,\"type\":\"topic\"}",
+	"exchange homeward.unroutable "
+	"{\"arguments\":{},\"auto_delete\":false,\"durable\":true,\"internal\":false,\"type\":\"fanout\"}",
+	"queue homeward.dead {\"arguments\":{\"x-overflow\":\"reject-publish\",\"x-queue-type\":\"quorum\"},"
+	"\"auto_delete\":false,\"durable\":true}",
+	"queue homeward.inbox "
+	"{\"arguments\":{\"x-dead-letter-exchange\":\"homeward.dead\",\"x-dead-letter-strategy\":"
+	"\"at-least-once\",\"x-delivery-limit\":20,\"x-overflow\":\"reject-publish\",\"x-queue-type\":"
+	"\"quorum\","
+	"\"x-single-active-consumer\":true},\"auto_delete\":false,\"durable\":true}",
+	"queue homeward.submit "
+	"{\"arguments\":{\"x-dead-letter-exchange\":\"homeward.dead\",\"x-dead-letter-strategy\":"
+	"\"at-least-once\",\"x-delivery-limit\":20,\"x-overflow\":\"reject-publish\",\"x-queue-type\":"
+	"\"quorum\"},"
+	"\"auto_delete\":false,\"durable\":true}",
+	"queue homeward.unroutable "
+	"{\"arguments\":{\"x-overflow\":\"reject-publish\",\"x-queue-type\":\"quorum\"},"
+	"\"auto_delete\":false,\"durable\":true}",
+	"binding homeward.dead -> homeward.dead  "
+	"{\"arguments\":{},\"destination\":\"homeward.dead\",\"routing_key\":\"\",\"source\":\"homeward."
+	"dead\"}",
+	"binding homeward.events -> homeward.inbox all.# "
+	"{\"arguments\":{},\"destination\":\"homeward.inbox\",\"routing_key\":\"all.#\",\"source\":\"homeward."
+	"events\"}",
+	"binding homeward.events -> homeward.inbox r000.# "
+	"{\"arguments\":{},\"destination\":\"homeward.inbox\",\"routing_key\":\"r000.#\",\"source\":\"homeward."
+	"events\"}",
+	"binding homeward.submit -> homeward.submit # "
+	"{\"arguments\":{},\"destination\":\"homeward.submit\",\"routing_key\":\"#\",\"source\":\"homeward."
+	"submit\"}",
+	"binding homeward.unroutable -> homeward.unroutable  "
+	"{\"arguments\":{},\"destination\":\"homeward.unroutable\",\"routing_key\":\"\",\"source\":\"homeward."
+	"unroutable\"}",
+	"upstream homeward-r001 {\"ack-mode\":\"on-confirm\",\"exchange\":\"homeward.events\",\"max-hops\":1,"
+	"\"prefetch-count\":1000,\"reconnect-delay\":5,\"resource-cleanup-mode\":\"never\",\"trust-user-id\":"
+	"false,\"uri\":"
+	"\"amqps://r001.example:5671/homeward?cacertfile=/etc/ca.pem&certfile=/etc/r.pem&keyfile=/etc/"
+	"r.key&verify=verify_peer"
+	"&server_name_indication=r001.example&auth_mechanism=external&heartbeat=10&connection_timeout=10000\"}",
+	"policy homeward-buffers "
+	"{\"apply-to\":\"queues\",\"definition\":{\"max-length-bytes\":1073741824,\"overflow\":"
+	"\"reject-publish\",\"queue-mode\":\"lazy\"},\"pattern\":\"^federation: homeward\\\\.events -> "
+	"\",\"priority\":1000}",
+	"policy homeward-federate "
+	"{\"apply-to\":\"exchanges\",\"definition\":{\"alternate-exchange\":\"homeward.unroutable\","
+	"\"federation-upstream-set\":\"all\"},\"pattern\":\"^homeward\\\\.events$\",\"priority\":1000}",
+};
+
 static void the_recipe_is_this(void **state)
 {
-	static const char *const wanted[] = {
-		"vhost homeward {}",
-		"user r000 {\"password_hash\":\"\",\"tags\":\"homeward\"}",
-		"user r001 {\"password_hash\":\"\",\"tags\":\"homeward\"}",
-		"permission r000 "
-		"{\"configure\":\"^$\",\"read\":\"^homeward\\\\.(inbox|submit|dead|unroutable)$\",\"write\":"
-		"\"^homeward\\\\.(events|submit|delivered|system|dead|unroutable)$\"}",
-		"permission r001 {\"configure\":\"^federation: homeward\\\\.events -> r001( [AB])?$\",\"read\":"
-		"\"^federation: homeward\\\\.events -> r001( [AB])?$|^homeward\\\\.events$\",\"write\":"
-		"\"^federation: homeward\\\\.events -> r001( [AB])?$\"}",
-		"topic-permission r000 "
-		"{\"exchange\":\"homeward.events\",\"read\":\"^$\",\"write\":\"^[a-z0-9-]+\\\\.r000\\\\.\"}",
-		"topic-permission r001 "
-		"{\"exchange\":\"homeward.events\",\"read\":\"^(r001|all)\\\\.\",\"write\":\"^$\"}",
-		"operator-policy homeward-buffers "
-		"{\"apply-to\":\"queues\",\"definition\":{\"max-length-bytes\":1073741824},"
-		"\"pattern\":\"^federation: homeward\\\\.events -> \",\"priority\":1000}",
-		"operator-policy homeward-queues "
-		"{\"apply-to\":\"queues\",\"definition\":{\"max-length-bytes\":4294967296},"
-		"\"pattern\":\"^homeward\\\\.(inbox|submit|unroutable|dead)$\",\"priority\":1000}",
-		"exchange homeward.dead "
-		"{\"arguments\":{},\"auto_delete\":false,\"durable\":true,\"internal\":false,\"type\":\"fanout\"}",
-		"exchange homeward.delivered "
-		"{\"arguments\":{},\"auto_delete\":false,\"durable\":true,\"internal\":false,\"type\":\"topic\"}",
-		"exchange homeward.events "
-		"{\"arguments\":{},\"auto_delete\":false,\"durable\":true,\"internal\":false,\"type\":\"topic\"}",
-		"exchange homeward.submit "
-		"{\"arguments\":{},\"auto_delete\":false,\"durable\":true,\"internal\":false,\"type\":\"topic\"}",
-		"exchange homeward.system "
-		"{\"arguments\":{},\"auto_delete\":false,\"durable\":true,\"internal\":false,\"type\":\"topic\"}",
-		"exchange homeward.unroutable "
-		"{\"arguments\":{},\"auto_delete\":false,\"durable\":true,\"internal\":false,\"type\":\"fanout\"}",
-		"queue homeward.dead {\"arguments\":{\"x-overflow\":\"reject-publish\",\"x-queue-type\":\"quorum\"},"
-		"\"auto_delete\":false,\"durable\":true}",
-		"queue homeward.inbox "
-		"{\"arguments\":{\"x-dead-letter-exchange\":\"homeward.dead\",\"x-dead-letter-strategy\":"
-		"\"at-least-once\",\"x-delivery-limit\":20,\"x-overflow\":\"reject-publish\",\"x-queue-type\":"
-		"\"quorum\","
-		"\"x-single-active-consumer\":true},\"auto_delete\":false,\"durable\":true}",
-		"queue homeward.submit "
-		"{\"arguments\":{\"x-dead-letter-exchange\":\"homeward.dead\",\"x-dead-letter-strategy\":"
-		"\"at-least-once\",\"x-delivery-limit\":20,\"x-overflow\":\"reject-publish\",\"x-queue-type\":"
-		"\"quorum\"},"
-		"\"auto_delete\":false,\"durable\":true}",
-		"queue homeward.unroutable "
-		"{\"arguments\":{\"x-overflow\":\"reject-publish\",\"x-queue-type\":\"quorum\"},"
-		"\"auto_delete\":false,\"durable\":true}",
-		"binding homeward.dead -> homeward.dead  "
-		"{\"arguments\":{},\"destination\":\"homeward.dead\",\"routing_key\":\"\",\"source\":\"homeward."
-		"dead\"}",
-		"binding homeward.events -> homeward.inbox all.# "
-		"{\"arguments\":{},\"destination\":\"homeward.inbox\",\"routing_key\":\"all.#\",\"source\":\"homeward."
-		"events\"}",
-		"binding homeward.events -> homeward.inbox r000.# "
-		"{\"arguments\":{},\"destination\":\"homeward.inbox\",\"routing_key\":\"r000.#\",\"source\":\"homeward."
-		"events\"}",
-		"binding homeward.submit -> homeward.submit # "
-		"{\"arguments\":{},\"destination\":\"homeward.submit\",\"routing_key\":\"#\",\"source\":\"homeward."
-		"submit\"}",
-		"binding homeward.unroutable -> homeward.unroutable  "
-		"{\"arguments\":{},\"destination\":\"homeward.unroutable\",\"routing_key\":\"\",\"source\":\"homeward."
-		"unroutable\"}",
-		"upstream homeward-r001 {\"ack-mode\":\"on-confirm\",\"exchange\":\"homeward.events\",\"max-hops\":1,"
-		"\"prefetch-count\":1000,\"reconnect-delay\":5,\"resource-cleanup-mode\":\"never\",\"trust-user-id\":"
-		"false,\"uri\":"
-		"\"amqps://r001.example:5671/homeward?cacertfile=/etc/ca.pem&certfile=/etc/r.pem&keyfile=/etc/"
-		"r.key&verify=verify_peer"
-		"&server_name_indication=r001.example&auth_mechanism=external&heartbeat=10&connection_timeout=10000\"}",
-		"policy homeward-buffers "
-		"{\"apply-to\":\"queues\",\"definition\":{\"max-length-bytes\":1073741824,\"overflow\":"
-		"\"reject-publish\",\"queue-mode\":\"lazy\"},\"pattern\":\"^federation: homeward\\\\.events -> "
-		"\",\"priority\":1000}",
-		"policy homeward-federate "
-		"{\"apply-to\":\"exchanges\",\"definition\":{\"alternate-exchange\":\"homeward.unroutable\","
-		"\"federation-upstream-set\":\"all\"},\"pattern\":\"^homeward\\\\.events$\",\"priority\":1000}",
-	};
 	struct mesh *mesh = fake_mesh(2, "");
 	struct mesh_state desired;
 	(void)state;
 
 	assert_int_equal(mesh_desire(mesh, 0, &desired), STATUS_OK);
-	assert_int_equal(desired.count, sizeof(wanted) / sizeof(wanted[0]));
+	assert_int_equal(desired.count, sizeof(recipe) / sizeof(recipe[0]));
 	for (size_t i = 0; i < desired.count; i++) {
 		struct strbuf line = STRBUF_INIT;
 		char *value = json_dumps(desired.objects[i].value, JSON_COMPACT | JSON_SORT_KEYS);
 		strbuf_addf(&line, "%s %s %s", mesh_kind_name(desired.objects[i].kind), desired.objects[i].name, value);
-		assert_string_equal(line.data, wanted[i]);
+		assert_string_equal(line.data, recipe[i]);
 		strbuf_release(&line);
 		free(value);
 	}
