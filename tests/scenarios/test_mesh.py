@@ -101,6 +101,16 @@ def heal(brokers):
     return found
 
 
+def test_a_wrong_file_is_refused_with_every_error(empty_brokers):
+    empty_brokers.write_mesh({"topology": "ring", "vhosts": "x"})
+    for command in ("check", "plan", "apply", "status", "verify"):
+        refused = empty_brokers.mesh(command)
+        assert refused.returncode == 78, command
+        assert "/topology: not a topology" in refused.stderr and 'did you mean "vhost"?' in refused.stderr
+    empty_brokers.write_mesh({})
+    assert empty_brokers.mesh("check").stdout.endswith("3 regions, 6 links\n")
+
+
 def test_empty_brokers_are_planned_and_nothing_is_changed(empty_brokers):
     shown = empty_brokers.mesh("plan", "--exit-code")
     assert shown.returncode == 2
