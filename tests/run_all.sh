@@ -44,9 +44,9 @@ step deps 900 sh tests/deps.sh
 step build 600 make -s -j2 all
 step unit 600 make -s -j2 unit
 step lint 300 make -s lint
-step scenarios 900 make -s scenarios
-step asan 900 sh tests/run_sanitized.sh asan
-step tsan 900 sh tests/run_sanitized.sh tsan
+step scenarios 1500 make -s scenarios
+step asan 1200 sh tests/run_sanitized.sh asan
+step tsan 1200 sh tests/run_sanitized.sh tsan
 
 printf '\n%d s; logs in %s\n' $((SECONDS - started)) "$logs"
 if [ "$skipped" = 0 ]; then
