@@ -153,7 +153,7 @@ def start_nginx(folder, pki, record):
     back, cache, proxy, asked = free_port(), free_port(), free_port(), free_port()
     tls = (f"ssl_certificate {pki}/na.pem; ssl_certificate_key {pki}/na.key; ssl_client_certificate {pki}/ca.pem; ssl_verify_client on;"
            " ssl_verify_depth 2; ssl_protocols TLSv1.3;")
-    # Certificates name a region in a URI, which nginx cannot check, so it checks the chain's twin: the client's.
+    # Certificates name a region in a URI, which nginx cannot check: it checks the client's certificate only.
     client = (f"proxy_ssl_certificate {pki}/eu.pem; proxy_ssl_certificate_key {pki}/eu.key; proxy_ssl_protocols TLSv1.3; proxy_ssl_session_reuse on;"
               " proxy_http_version 1.1; proxy_set_header Connection ''; proxy_ignore_client_abort on;")
     upstream = f"upstream back {{ server 127.0.0.1:{back}; keepalive {CONNECTIONS}; keepalive_requests 100000000; keepalive_timeout 10m; }}"
