@@ -76,6 +76,16 @@ void settings_add_got(struct strbuf *text, const json_t *value)
 	free(dumped);
 }
 
+void settings_complain_value(
+	struct settings_reader *reader, const char *pointer, const json_t *value, const char *what, const char *allowed)
+{
+	struct strbuf got = STRBUF_INIT;
+
+	settings_add_got(&got, value);
+	settings_complain(reader, pointer, false, "%s, got %s, allowed: %s", what, got.data, allowed);
+	strbuf_release(&got);
+}
+
 char *settings_copy_text(struct settings_reader *reader, const char *text, bool is_path)
 {
 	const char *slash = strrchr(reader->name, '/');

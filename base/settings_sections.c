@@ -26,16 +26,6 @@ const size_t settings_peer_member_count = sizeof(settings_peer_members) / sizeof
 
 enum { MEMBER_ID_FORMAT, MEMBER_HANDLER, MEMBER_QUERY, MEMBER_URL };
 
-static void complain_value(
-	struct settings_reader *reader, const char *pointer, const json_t *value, const char *what, const char *allowed)
-{
-	struct strbuf got = STRBUF_INIT;
-
-	settings_add_got(&got, value);
-	settings_complain(reader, pointer, false, "%s, got %s, allowed: %s", what, got.data, allowed);
-	strbuf_release(&got);
-}
-
 static void complain_unknown(struct settings_reader *reader, const char *pointer, const char *key,
 	const struct settings_member *members, size_t count)
 {
@@ -72,7 +62,7 @@ static void read_id_format(
 	const char *name = json_string_value(value);
 
 	if (name == NULL || id_format_parse(name, &type->id_format) != STATUS_OK)
-		complain_value(
+		settings_complain_value(
 			reader, pointer, value, "unknown id format", settings_type_members[MEMBER_ID_FORMAT].allowed);
 }
 
@@ -87,7 +77,8 @@ static void read_handler(
 			return;
 		}
 	}
-	complain_value(reader, pointer, value, "unknown handler", settings_type_members[MEMBER_HANDLER].allowed);
+	settings_complain_value(
+		reader, pointer, value, "unknown handler", settings_type_members[MEMBER_HANDLER].allowed);
 }
 
 static void read_query(
@@ -96,7 +87,7 @@ static void read_query(
 	const char *query = json_string_value(value);
 
 	if (query == NULL || strstr(query, "$1") == NULL) {
-		complain_value(reader, pointer, value, "the query must take the ids",
+		settings_complain_value(reader, pointer, value, "the query must take the ids",
 			"text with $1, as in … WHERE id = ANY($1)");
 		return;
 	}
@@ -111,7 +102,8 @@ static void read_url(
 
 	if (url == NULL || (strncmp(url, "http://", 7) != 0 && strncmp(url, "https://", 8) != 0) ||
 		strstr(url, "{id}") == NULL) {
-		complain_value(reader, pointer, value, "the URL must take the id", "an http or https URL with {id}");
+		settings_complain_value(
+			reader, pointer, value, "the URL must take the id", "an http or https URL with {id}");
 		return;
 	}
 	free(type->url);
@@ -164,7 +156,7 @@ static size_t check_section(struct settings_reader *reader, const char *pointer,
 	size_t count = json_object_size(section);
 
 	if (!json_is_object(section)) {
-		complain_value(reader, pointer, section, "wrong type", "an object, one member for each name");
+		settings_complain_value(reader, pointer, section, "wrong type", "an object, one member for each name");
 		return 0;
 	}
 	if (count > max) {
@@ -202,7 +194,7 @@ void settings_read_types(struct settings_reader *reader, json_t *types)
 			continue;
 		}
 		if (!json_is_object(entry)) {
-			complain_value(reader, pointer.data, entry, "wrong type", "an object");
+			settings_complain_value(reader, pointer.data, entry, "wrong type", "an object");
 			continue;
 		}
 		strncpy(type->name, name, sizeof(type->name) - 1);
@@ -246,7 +238,7 @@ static void read_urls(
 	size_t count = json_array_size(urls), length = pointer->length;
 
 	if (!json_is_array(urls) || count == 0 || count > PEER_URLS_MAX) {
-		complain_value(
+		settings_complain_value(
 			reader, pointer->data, urls, "wrong list of addresses", settings_peer_members[0].allowed);
 		return;
 	}
@@ -259,7 +251,8 @@ static void read_urls(
 		const json_t *url = json_array_get(urls, i);
 		strbuf_addf(pointer, "/%zu", i);
 		if (!json_is_string(url) || !is_peer_url(json_string_value(url)))
-			complain_value(reader, pointer->data, url, "not a peer's address", "https://host:port");
+			settings_complain_value(
+				reader, pointer->data, url, "not a peer's address", "https://host:port");
 		else
 			peer->urls[peer->url_count++] = settings_copy_text(reader, json_string_value(url), false);
 		pointer->length = length;
@@ -314,7 +307,7 @@ void settings_read_peers(struct settings_reader *reader, json_t *peers)
 			continue;
 		}
 		if (!json_is_object(entry)) {
-			complain_value(reader, pointer.data, entry, "wrong type", "an object with \"urls\"");
+			settings_complain_value(reader, pointer.data, entry, "wrong type", "an object with \"urls\"");
 			continue;
 		}
 		strncpy(peer->region, region, sizeof(peer->region) - 1);

@@ -74,6 +74,9 @@ void settings_complain(struct settings_reader *reader, const char *pointer, bool
 	__attribute__((format(printf, 4, 5)));
 /* "64" or "\"text\"", shortened: the "got" of an error. */
 void settings_add_got(struct strbuf *text, const json_t *value);
+/* "what, got VALUE, allowed: allowed". */
+void settings_complain_value(struct settings_reader *reader, const char *pointer, const json_t *value, const char *what,
+	const char *allowed);
 /* A copy; a relative path is taken from the settings file's folder. */
 char *settings_copy_text(struct settings_reader *reader, const char *text, bool is_path);
 /* The nearest of the names, or NULL when none is near. */

@@ -113,23 +113,13 @@ struct member {
 	bool is_path, is_required;
 };
 
-static void complain_value(
-	struct settings_reader *reader, const char *pointer, const json_t *value, const char *what, const char *allowed)
-{
-	struct strbuf got = STRBUF_INIT;
-
-	settings_add_got(&got, value);
-	settings_complain(reader, pointer, false, "%s, got %s, allowed: %s", what, got.data, allowed);
-	strbuf_release(&got);
-}
-
 static void read_text(
 	struct settings_reader *reader, const char *pointer, const json_t *value, const struct member *member)
 {
 	const char *text = json_string_value(value), *allowed = text != NULL ? member->check(text) : "a text";
 
 	if (allowed != NULL) {
-		complain_value(reader, pointer, value, text != NULL ? "refused" : "wrong type", allowed);
+		settings_complain_value(reader, pointer, value, text != NULL ? "refused" : "wrong type", allowed);
 		return;
 	}
 	free(*member->text);
@@ -144,8 +134,8 @@ static void read_integer(
 
 	strbuf_addf(&allowed, "%lld to %lld", (long long)member->min, (long long)member->max);
 	if (!json_is_integer(value) || number < member->min || number > member->max)
-		complain_value(reader, pointer, value, json_is_integer(value) ? "out of range" : "not a whole number",
-			allowed.data);
+		settings_complain_value(reader, pointer, value,
+			json_is_integer(value) ? "out of range" : "not a whole number", allowed.data);
 	else
 		*member->integer = number;
 	strbuf_release(&allowed);
@@ -179,7 +169,7 @@ static void read_section(struct settings_reader *reader, const char *pointer, js
 	json_t *value;
 
 	if (!json_is_object(section)) {
-		complain_value(reader, pointer, section, "wrong type", "an object");
+		settings_complain_value(reader, pointer, section, "wrong type", "an object");
 		return;
 	}
 	json_object_foreach(section, key, value)
@@ -213,7 +203,7 @@ static void read_texts(struct settings_reader *reader, const char *pointer, cons
 		return;
 	if (!json_is_array(array) || json_array_size(array) == 0 || json_array_size(array) > max) {
 		strbuf_addf(&below, "1 to %zu texts", max);
-		complain_value(reader, pointer, array, "refused", below.data);
+		settings_complain_value(reader, pointer, array, "refused", below.data);
 		strbuf_release(&below);
 		return;
 	}
@@ -303,7 +293,7 @@ static void read_regions(struct settings_reader *reader, json_t *regions, struct
 	if (regions == NULL)
 		return;
 	if (!json_is_object(regions) || json_object_size(regions) < 2 || json_object_size(regions) > MESH_REGIONS_MAX) {
-		complain_value(reader, "/regions", regions, "refused", "an object of 2 to 512 regions");
+		settings_complain_value(reader, "/regions", regions, "refused", "an object of 2 to 512 regions");
 		return;
 	}
 	mesh->regions = calloc(json_object_size(regions), sizeof(*mesh->regions));
