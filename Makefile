@@ -130,7 +130,7 @@ deps: ## install the Debian packages that are missing
 check: unit lint ## unit tests and lint
 
 scenarios: deps $(OUT)/homeward ## whole regions with real PostgreSQL and real certificates
-	@HOMEWARD=$(abspath $(OUT)/homeward) /usr/bin/python3 -m pytest -q tests/scenarios $(PYTEST)
+	@HOMEWARD=$(abspath $(OUT)/homeward) /usr/bin/python3 -m pytest -q -n 2 --dist loadfile tests/scenarios $(PYTEST)
 
 test: ## everything, as CI runs it
 	@bash tests/run_all.sh

@@ -8,7 +8,7 @@ wanted="gcc make pkg-config git libc6-dev libmicrohttpd-dev libjansson-dev libpq
 librabbitmq-dev libssl-dev libuv1-dev libgnutls28-dev libxxhash-dev uthash-dev libsmartcols-dev \
 postgresql python3 python3-yaml ca-certificates curl procps util-linux"
 [ "${1:-}" = build ] || wanted="$wanted clang libclang-rt-14-dev llvm-14 libcmocka-dev openssl \
-python3-pytest python3-pika rabbitmq-server python3-psycopg2 python3-requests python3-cryptography \
+python3-pytest python3-pytest-xdist python3-pika rabbitmq-server python3-psycopg2 python3-requests python3-cryptography \
 python3-jsonschema clang-format cppcheck shellcheck nginx-light wrk"
 missing=""
 for package in $wanted; do

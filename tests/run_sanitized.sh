@@ -39,7 +39,7 @@ skipped=0
 
 if [ -d tests/scenarios ]; then
 	HOMEWARD=$out/homeward HOMEWARD_VARIANT=$variant \
-		/usr/bin/python3 -m pytest -q -m sanitized tests/scenarios >"$log" 2>&1
+		/usr/bin/python3 -m pytest -q -n 2 --dist loadfile -m sanitized tests/scenarios >"$log" 2>&1
 	status=$?
 	tail -n 60 "$log"
 	summary=$(grep -E '[0-9]+ (passed|failed|error)' "$log" | tail -n 1)
