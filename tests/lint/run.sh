@@ -93,6 +93,7 @@ for name in sys.argv[1:]:
 program_files=$(printf '%s\n' "$c_files" | grep '\.c$' | grep -v '^tests/')
 
 check layers /usr/bin/python3 tests/lint/layers.py
+check schemas /usr/bin/python3 tests/lint/schemas.py
 incremental style tests/lint/style.py "/usr/bin/python3 tests/lint/style.py" "$c_files"
 incremental format .clang-format "clang-format --dry-run -Werror" "$c_files"
 # cppcheck has a cache of its own and must see all files, for what crosses them.
