@@ -278,6 +278,21 @@ static enum status start_services(struct service *service, struct strbuf *why)
 	return status;
 }
 
+/* Regions without a broker have no events, and nothing of them runs. */
+static enum status start_events(struct service *service, struct strbuf *why)
+{
+	struct events_settings events = { service->settings, service->dsn.data, service->control,
+		service->control_database };
+	enum status status;
+
+	if (service->settings->events.broker[0] == '\0')
+		return STATUS_OK;
+	status = events_start(&events, &service->events, why);
+	if (status == STATUS_OK)
+		locator_take_events(service->locator, &(struct locator_events){ events_submit, service->events });
+	return status;
+}
+
 struct listener {
 	const char *name;
 	const struct settings_listener *settings;
@@ -456,6 +471,8 @@ enum status service_start(struct settings *settings, struct service **service_ou
 	if (status == STATUS_OK)
 		status = start_loops(service, why);
 	if (status == STATUS_OK)
+		status = start_events(service, why);
+	if (status == STATUS_OK)
 		status = start_listeners(service, why);
 	if (status != STATUS_OK) {
 		service_stop(service);
@@ -516,6 +533,7 @@ void service_stop(struct service *service)
 	http_server_stop(service->peer);
 	http_server_stop(service->admin);
 	http_server_stop(service->admin_unix);
+	events_stop(service->events);
 	loop_stop(service->control);
 	for (size_t i = 0; i < service->engine_count; i++)
 		loop_stop(service->engines[i].loop);

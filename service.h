@@ -13,6 +13,7 @@
 #include "base/health.h"
 #include "base/settings.h"
 #include "base/tls.h"
+#include "federation/federation.h"
 #include "handlers/handlers.h"
 #include "locator/locator.h"
 #include "policy/policy.h"
@@ -54,6 +55,7 @@ struct service {
 	size_t engine_count;
 	struct locator *locator;
 	struct peer_service *peer_service;
+	struct events *events; /* NULL without a broker */
 
 	struct http_server *api, *api_unix, *peer, *admin, *admin_unix;
 	atomic_bool is_draining;

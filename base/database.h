@@ -75,6 +75,9 @@ MUST_CHECK enum status database_session_query(struct database_session *session, 
 /* Several commands in one string, no parameters. */
 MUST_CHECK enum status database_session_script(
 	struct database_session *session, const char *sql, int64_t timeout_ms, struct strbuf *why);
+/* Until a NOTIFY on a channel this session listens to, or timeout_ms; all that have come count as one. */
+MUST_CHECK enum status database_session_wait(
+	struct database_session *session, int64_t timeout_ms, bool *is_notified_out, struct strbuf *why);
 MUST_CHECK enum status database_session_copy_begin(
 	struct database_session *session, const char *copy_sql, struct strbuf *why);
 MUST_CHECK enum status database_session_copy_data(

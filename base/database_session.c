@@ -272,6 +272,43 @@ enum status database_session_script(
 	return complete(session, PQsendQuery(session->connection, sql) == 1, timeout_ms, NULL, why);
 }
 
+static bool take_notifications(struct database_session *session)
+{
+	PGnotify *notify;
+	bool is_notified = false;
+
+	while ((notify = PQnotifies(session->connection)) != NULL) {
+		is_notified = true;
+		PQfreemem(notify);
+	}
+	return is_notified;
+}
+
+enum status database_session_wait(
+	struct database_session *session, int64_t timeout_ms, bool *is_notified_out, struct strbuf *why)
+{
+	int64_t deadline_ms = now_ms() + timeout_ms;
+
+	*is_notified_out = false;
+	if (!is_open(session, why))
+		return STATUS_UNREACHABLE;
+	for (;;) {
+		enum status status;
+		short got;
+
+		*is_notified_out = take_notifications(session);
+		if (*is_notified_out || now_ms() >= deadline_ms)
+			return STATUS_OK;
+		status = wait_socket(session, POLLIN, deadline_ms, &got, NULL);
+		if (status == STATUS_DEADLINE)
+			return STATUS_OK;
+		if (status != STATUS_OK)
+			return status;
+		if (!PQconsumeInput(session->connection))
+			return fail_connection(session, why);
+	}
+}
+
 /* ---- COPY ---- */
 
 enum status database_session_copy_begin(struct database_session *session, const char *copy_sql, struct strbuf *why)

@@ -84,6 +84,12 @@ struct settings {
 		int64_t ttl_s;
 	} grant;
 	struct {
+		char *broker; /* "": events are off */
+		char *mesh;   /* path; "": none */
+		char *permitted;
+		int64_t in_flight_max, prefetch, timeout_ms, heartbeat_s;
+	} events;
+	struct {
 		enum log_level level;
 		enum log_format format;
 	} log;

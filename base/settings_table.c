@@ -53,6 +53,38 @@ static const char *check_listen(const char *text)
 	return port <= 65535 ? NULL : "a port of 0 to 65535";
 }
 
+static const char *check_broker(const char *text)
+{
+	bool is_fine = strncmp(text, "amqps://", 8) == 0 && strchr(text, '@') == NULL &&
+		       strchr(text + strlen("amqps://"), '/') != NULL;
+
+	return text[0] == '\0' || is_fine ? NULL : "amqps://HOST[:PORT]/VHOST, or \"\" for no events";
+}
+
+static const char *check_permitted(const char *text)
+{
+	static const char allowed[] = "comma separated DESTINATION:TYPE, as in \"eu:session.completed,all:route.*\"";
+	static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
+
+	while (*text != '\0') {
+		size_t to = strcspn(text, ":,"), type;
+
+		if (to == 0 || text[to] != ':')
+			return allowed;
+		type = strspn(text + to + 1, letters);
+		text += to + 1 + type;
+		if (*text == '*')
+			text++;
+		else if (type == 0)
+			return allowed;
+		if (*text != '\0' && *text != ',')
+			return allowed;
+		if (*text == ',' && *++text == '\0')
+			return allowed;
+	}
+	return NULL;
+}
+
 static const char *check_dsn(const char *text)
 {
 	PQconninfoOption *options = PQconninfoParse(text, NULL);
@@ -172,6 +204,22 @@ const struct setting settings_table[] = {
 
 	INTEGER("grant.ttl_s", grant.ttl_s, "86400", 1, YEAR_S, "s",
 		"A permitted charge.authorize opens a visit that lasts this long."),
+
+	TEXT("events.broker", events.broker, "", check_broker, false,
+		"The region's RabbitMQ, amqps://HOST:PORT/VHOST with HOST a name in its certificate; empty for no events."),
+	PATH("events.mesh", events.mesh, "", false, false,
+		"The mesh file: tells by a link's address which region an event came from; without it by what that broker calls itself."),
+	TEXT("events.permitted", events.permitted, "", check_permitted, false,
+		"What may leave: comma separated DESTINATION:TYPE (* for any destination, TYPE may end in *); "
+		"all else is refused."),
+	INTEGER("events.in_flight_max", events.in_flight_max, "1000", 1, 10000, "",
+		"Events published together, without a confirmation yet."),
+	INTEGER("events.prefetch", events.prefetch, "1000", 1, 10000, "",
+		"Events taken together, without an acknowledgement yet."),
+	INTEGER("events.timeout_ms", events.timeout_ms, "5000", 100, 60000, "ms",
+		"Connecting to the broker, and each question to it."),
+	INTEGER("events.heartbeat_s", events.heartbeat_s, "10", 2, 600, "s",
+		"A broker silent for twice as long is gone."),
 
 	CHOICE("log.level", log.level, "info", log_levels, "Lines below this level are not written."),
 	CHOICE("log.format", log.format, "text", log_formats, "key=value text, or one JSON object a line."),

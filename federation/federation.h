@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * federation: front door.  Events cross regions through federated RabbitMQ
- * exchanges; the mesh tool brings the brokers to what the mesh file says and
- * tells whether they still are.  Nothing here is called on a loop's thread.
+ * exchanges: kept in PostgreSQL until the broker has confirmed them, taken once
+ * at their destination (events.h).  The mesh tool brings the brokers to what the
+ * mesh file says and tells whether they still are; but for mesh_link_origin(),
+ * nothing of it is called on a loop's thread.
  */
 #ifndef FEDERATION_FEDERATION_H
 #define FEDERATION_FEDERATION_H
@@ -16,6 +18,7 @@
 #include "base/object_id.h"
 #include "base/status.h"
 #include "base/strbuf.h"
+#include "federation/events.h"
 
 /* ======== the mesh: mesh_*.c ======== */
 
@@ -76,6 +79,8 @@ void mesh_destroy(struct mesh *mesh);
 /* The region's index, or mesh->region_count. */
 size_t mesh_region_find(const struct mesh *mesh, const char *name);
 bool mesh_has_link(const struct mesh *mesh, size_t a, size_t b);
+/* The region whose broker a link's address, as RabbitMQ tells it, belongs to; "" none. */
+const char *mesh_link_origin(const struct mesh *mesh, const char *uri);
 
 /* ---- a broker's management API ---- */
 

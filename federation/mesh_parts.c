@@ -61,6 +61,30 @@ void mesh_binding_name(const char *source, const char *destination, const char *
 	strbuf_addf(name, "%s -> %s %s", source, destination, key);
 }
 
+/* amqps://host:port/vhost, as RabbitMQ makes it from an upstream's uri by leaving out credentials and query. */
+static bool is_address_of(const struct mesh_region *region, const char *uri)
+{
+	struct strbuf vhost = STRBUF_INIT;
+	bool is_same = false;
+
+	strbuf_add_percent(&vhost, region->vhost, strlen(region->vhost));
+	for (size_t i = 0; i < region->broker_url_count && strbuf_ok(&vhost) && !is_same; i++) {
+		size_t length = strlen(region->broker_urls[i]);
+		is_same = strncmp(uri, region->broker_urls[i], length) == 0 && uri[length] == '/' &&
+			  strcmp(uri + length + 1, vhost.data) == 0;
+	}
+	strbuf_release(&vhost);
+	return is_same;
+}
+
+const char *mesh_link_origin(const struct mesh *mesh, const char *uri)
+{
+	for (size_t i = 0; i < mesh->region_count; i++)
+		if (is_address_of(&mesh->regions[i], uri))
+			return mesh->regions[i].name;
+	return "";
+}
+
 struct mesh_object *mesh_state_add(struct mesh_state *state, enum mesh_kind kind, const char *name, json_t *value)
 {
 	struct mesh_object *object;

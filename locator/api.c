@@ -311,6 +311,27 @@ static void get_openapi(void *arg, struct http_request *request)
 	api_reply(request, http_response_create(200, "application/json", file->bytes, file->size));
 }
 
+static void post_event(void *arg, struct http_request *request)
+{
+	struct locator *locator = arg;
+	struct api_request api;
+
+	if (!api_begin(locator, request, &api))
+		return;
+	if (!locator->events.submit)
+		problem_reply(request, STATUS_NOT_FOUND, "This region has no broker for events (events.broker).");
+	else if (!api.caller->may_write)
+		problem_reply(request, STATUS_FORBIDDEN, "This caller may not write, and so not submit events.");
+	else
+		locator->events.submit(locator->events.arg, request, api.caller->name);
+	api_end(&api);
+}
+
+void locator_take_events(struct locator *locator, const struct locator_events *events)
+{
+	locator->events = *events;
+}
+
 const struct http_route *locator_routes(size_t *count_out)
 {
 	static const struct http_route routes[] = {
@@ -320,6 +341,7 @@ const struct http_route *locator_routes(size_t *count_out)
 		{ "POST", "/v1/objects:batch", api_batch },
 		{ "GET", "/v1/locate/{type}/{id}", api_locate },
 		{ "POST", "/v1/authorize", api_authorize },
+		{ "POST", "/v1/events", post_event },
 		{ "GET", "/openapi.json", get_openapi },
 	};
 	*count_out = sizeof(routes) / sizeof(routes[0]);

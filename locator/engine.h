@@ -46,7 +46,8 @@ struct locator {
 	size_t engine_count;
 	struct cache *records, *negatives;
 	struct caller_directory *callers;
-	struct resolve_world world; /* of the first engine: routes and gate, for HTTP threads */
+	struct locator_events events; /* submit is NULL where there are none */
+	struct resolve_world world;   /* of the first engine: routes and gate, for HTTP threads */
 	uint64_t seed;
 	atomic_int in_flight, in_flight_peak;
 	char name[REGION_SIZE + 16]; /* in Cache-Status and Proxy-Status: "homeward-eu" */

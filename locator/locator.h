@@ -50,6 +50,16 @@ int locator_in_flight(const struct locator *locator);
 /* Follows the callers table on this loop (the control loop); keeps a last good copy in state_dir. */
 MUST_CHECK enum status locator_follow_callers(struct locator *locator, struct loop *loop, struct database *database);
 
+/*
+ * Where POST /v1/events goes, for callers that may write: replies to the request.  Before the api listener starts;
+ * without it the endpoint says that there is none.
+ */
+struct locator_events {
+	void (*submit)(void *arg, struct http_request *request, const char *caller);
+	void *arg;
+};
+void locator_take_events(struct locator *locator, const struct locator_events *events);
+
 /* The client API; give the routes to the api listener with the locator as their argument. */
 const struct http_route *locator_routes(size_t *count_out);
 

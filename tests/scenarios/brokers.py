@@ -95,6 +95,30 @@ log.file = false
         path = self.folder / "broker.log"
         return path.read_text(errors="replace")[-4000:] if path.exists() else ""
 
+    def kill(self):
+        """kill -9 of the broker and all its helpers."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        self.process = None
+
+    def take(self, queue, count=10000):
+        """What is in a queue now, at most count, as (key, payload)."""
+        taken = self.api("POST", f"/api/queues/{VHOST}/{queue}/get", {
+            "count": count, "ackmode": "ack_requeue_false", "encoding": "auto"})
+        return [(message["routing_key"], message["payload"]) for message in taken]
+
+    def publish(self, exchange, key, payload):
+        """As an operator, who may forge anything."""
+        return self.api("POST", f"/api/exchanges/{VHOST}/{exchange}/publish", {
+            "properties": {"delivery_mode": 2}, "routing_key": key, "payload": payload, "payload_encoding": "string"})["routed"]
+
+    def add_queue(self, name, exchange, key):
+        self.api("PUT", f"/api/queues/{VHOST}/{name}", {"durable": True, "arguments": {"x-queue-type": "quorum"}})
+        self.bind(exchange, name, key)
+
+    def bind(self, exchange, queue, key):
+        self.api("POST", f"/api/bindings/{VHOST}/e/{exchange}/q/{queue}", {"routing_key": key, "arguments": {}})
+
     def ask_to_stop(self):
         if self.process is not None:
             os.killpg(self.process.pid, signal.SIGTERM)
@@ -116,13 +140,17 @@ log.file = false
 
 
 class Brokers:
-    """`with Brokers("na", "eu", "ap") as brokers:` three brokers, and a mesh file for them."""
+    """`with Brokers("na", "eu", "ap") as brokers:` three brokers, and a mesh file for them.
 
-    def __init__(self, *regions):
+    pki: a folder of certificates to use instead of new ones.
+    """
+
+    def __init__(self, *regions, pki=None):
         self.program = os.environ["HOMEWARD"]
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="hw-brokers-", dir="/tmp"))
         self.regions = regions
         self.epmd, self.brokers = None, {}
+        self.pki = pathlib.Path(pki) if pki is not None else None
 
     def __enter__(self):
         try:
@@ -133,14 +161,13 @@ class Brokers:
         return self
 
     def begin(self):
-        pki, epmd_port = self.folder / "pki", free_port()
-        self.run_ok("pki", "init", "--dir", str(pki), "--trust-domain", "lab.example")
-        for region in self.regions:
-            self.run_ok("pki", "issue", "--dir", str(pki), "--region", region, "--dns", "localhost")
+        epmd_port = free_port()
+        if self.pki is None:
+            self.make_pki()
         self.epmd = subprocess.Popen([shutil.which("epmd"), "-address", "127.0.0.1", "-port", str(epmd_port)],
                                      stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         for region in self.regions:
-            self.brokers[region] = Broker(self.folder, region, pki, epmd_port)
+            self.brokers[region] = Broker(self.folder, region, self.pki, epmd_port)
             self.brokers[region].start()
         wait_for(lambda: all(broker.is_ready() for broker in self.brokers.values()), 90, "brokers that are ready")
         password = self.folder / "password"
@@ -149,8 +176,14 @@ class Brokers:
         self.mesh_file = self.folder / "mesh.json"
         self.write_mesh({})
 
+    def make_pki(self):
+        self.pki = self.folder / "pki"
+        self.run_ok("pki", "init", "--dir", str(self.pki), "--trust-domain", "lab.example")
+        for region in self.regions:
+            self.run_ok("pki", "issue", "--dir", str(self.pki), "--region", region, "--dns", "localhost")
+
     def describe_region(self, name, broker):
-        pki = self.folder / "pki"
+        pki = self.pki
         return {
             "peer_urls": ["https://localhost:7443"],
             "broker_urls": [f"amqps://localhost:{broker.tls_port}"],
@@ -179,6 +212,15 @@ class Brokers:
 
     def mesh(self, command, *arguments):
         return self.run("mesh", command, "--mesh", str(self.mesh_file), *arguments)
+
+    def apply(self):
+        """Brings the brokers to the mesh file, and waits until every link carries events."""
+        applied = self.mesh("apply", "--yes")
+        assert applied.returncode == 0, applied.stdout + applied.stderr
+        wait_for(lambda: self.mesh("status").returncode == 0, 60, "green links")
+
+    def __getitem__(self, name):
+        return self.brokers[name]
 
     def logs(self):
         return "\n".join(f"--- {name}\n{broker.log()}" for name, broker in self.brokers.items())

@@ -28,7 +28,7 @@ def pytest_runtest_makereport(item, call):
     outcome = yield
     report = outcome.get_result()
     if report.failed:
-        for name in ("mesh", "own_mesh"):
+        for name in ("mesh", "own_mesh", "brokers", "events"):
             started = item.funcargs.get(name)
             if started is not None:
                 report.sections.append((f"logs of {name}", started.logs()))

@@ -134,7 +134,7 @@ static void all_errors_at_once_in_the_order_of_the_file(void **state)
 		"f:7:18 /log/level: not one of the choices, got \"loud\", allowed: debug, info, warn, error\n"
 		"f:7:27 /é: not a setting, allowed: region, trust_domain, state_dir, engines, drain_timeout_ms, api, "
 		"peer, "
-		"admin, tls, database, policy, access_log, cache, lookup, delegate, grant, log, types, peers\n"
+		"admin, tls, database, policy, access_log, cache, lookup, delegate, grant, events, log, types, peers\n"
 		"f:7:46 /engines: not a whole number, got 1.5, allowed: 0 to 64\n"
 		"f:8:19 /api/listen: refused, got \"localhost\", allowed: \"address:port\", \"[address]:port\" or \"\" "
 		"for "

@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The parts of events together: two workers, and the way in for callers.  A
+ * submission is parsed on the HTTP thread, written by the loop's database, and
+ * answered from its completion.
+ */
+#include "federation/events.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/json.h"
+#include "base/problem.h"
+#include "federation/consumer.h"
+#include "federation/event.h"
+#include "federation/publisher.h"
+
+#define CALLER_SIZE 128
+
+struct events {
+	const struct settings *settings;
+	struct loop *loop;
+	struct database *database;
+	char *dsn;
+	struct mesh *mesh; /* NULL: no mesh file */
+	struct worker publisher, consumer;
+};
+
+/* ---- submissions ---- */
+
+struct submission {
+	struct loop_task task;
+	struct events *events;
+	struct http_request *request;
+	struct event event;
+	struct strbuf data, attributes;
+	char caller[CALLER_SIZE];
+};
+
+static const char insert_row[] =
+	"INSERT INTO homeward.outbox (id, source, aggregateid, type, payload, destination, attributes, caller)"
+	" VALUES ($1, $2, $3, $4, $5::jsonb, $6, $7::jsonb, $8) ON CONFLICT (source, id) DO NOTHING";
+
+static void submission_destroy(struct submission *submission)
+{
+	event_release(&submission->event);
+	strbuf_release(&submission->data);
+	strbuf_release(&submission->attributes);
+	free(submission);
+}
+
+static void reply_accepted(struct submission *submission)
+{
+	struct strbuf text = STRBUF_INIT;
+	struct http_response *response = NULL;
+
+	strbuf_adds(&text, "{\"id\":");
+	strbuf_add_json(&text, submission->event.id, strlen(submission->event.id));
+	strbuf_adds(&text, ",\"source\":");
+	strbuf_add_json(&text, submission->event.source, strlen(submission->event.source));
+	strbuf_addc(&text, '}');
+	if (strbuf_ok(&text))
+		response = http_response_create(202, "application/json", text.data, text.length);
+	strbuf_release(&text);
+	if (response != NULL)
+		http_request_reply(submission->request, response);
+	else
+		problem_reply(submission->request, STATUS_NO_MEMORY, NULL);
+}
+
+static void on_written(void *arg, enum status status, const PGresult *result)
+{
+	struct submission *submission = arg;
+
+	(void)result;
+	if (status == STATUS_OK)
+		reply_accepted(submission);
+	else
+		problem_reply(submission->request, status, "The event was not kept; submit it again.");
+	submission_destroy(submission);
+}
+
+static void write_submission(struct loop_task *task)
+{
+	struct submission *submission = (struct submission *)(void *)((char *)task - offsetof(struct submission, task));
+	const struct event *event = &submission->event;
+	struct database_parameter parameters[] = {
+		{ event->id },
+		{ event->source },
+		{ event->subject },
+		{ event->type },
+		{ submission->data.length > 0 ? submission->data.data : NULL },
+		{ event->destination },
+		{ submission->attributes.data },
+		{ submission->caller },
+	};
+
+	database_query(submission->events->database, insert_row, parameters, sizeof(parameters) / sizeof(parameters[0]),
+		0, on_written, submission);
+}
+
+/* The outbox has columns for some attributes; the others are kept as they are. */
+static enum status take_apart(struct submission *submission)
+{
+	static const char *const columns[] = { "specversion", "id", "source", "type", "subject", "destination",
+		"data" };
+	json_t *rest = json_copy(submission->event.envelope); /* shallow: what is borrowed stays with the envelope */
+	const json_t *data = json_object_get(submission->event.envelope, "data");
+	enum status status = rest != NULL ? STATUS_OK : STATUS_NO_MEMORY;
+	char *text;
+
+	for (size_t i = 0; status == STATUS_OK && i < sizeof(columns) / sizeof(columns[0]); i++)
+		if (json_object_get(rest, columns[i]) != NULL && json_object_del(rest, columns[i]) != 0)
+			status = STATUS_INTERNAL;
+	if (status == STATUS_OK)
+		status = json_write(rest, &submission->attributes);
+	json_decref(rest);
+	if (status != STATUS_OK || data == NULL)
+		return status;
+	text = json_dumps(data, JSON_ENCODE_ANY | JSON_COMPACT);
+	if (text == NULL)
+		return STATUS_NO_MEMORY;
+	strbuf_adds(&submission->data, text);
+	free(text);
+	return strbuf_ok(&submission->data) ? STATUS_OK : STATUS_NO_MEMORY;
+}
+
+static const char *find_refusal(const struct events *events, const struct event *event)
+{
+	if (strcmp(event->destination, events->settings->region) == 0 ||
+		event_is_permitted(events->settings->events.permitted, event->destination, event->type))
+		return NULL;
+	return "No rule of events.permitted lets events of this type go to this destination.";
+}
+
+void events_submit(void *arg, struct http_request *request, const char *caller)
+{
+	struct events *events = arg;
+	struct submission *submission = calloc(1, sizeof(*submission));
+	struct strbuf why = STRBUF_INIT;
+	enum status status;
+	const char *body, *refusal;
+	size_t size;
+
+	if (submission == NULL) {
+		problem_reply(request, STATUS_NO_MEMORY, NULL);
+		return;
+	}
+	submission->events = events;
+	submission->request = request;
+	strbuf_init(&submission->data);
+	strbuf_init(&submission->attributes);
+	memccpy(submission->caller, caller, '\0', sizeof(submission->caller) - 1);
+	body = http_request_body(request, &size);
+	status = event_parse(body != NULL ? body : "", size, EVENT_SUBMITTED, &submission->event, &why);
+	refusal = status == STATUS_OK ? find_refusal(events, &submission->event) : NULL;
+	if (refusal != NULL) {
+		strbuf_adds(&why, refusal);
+		status = STATUS_FORBIDDEN;
+	}
+	if (status == STATUS_OK)
+		status = take_apart(submission);
+	if (status == STATUS_OK) {
+		submission->task.run = write_submission;
+		http_request_suspend(request);
+		loop_post(events->loop, &submission->task);
+	} else {
+		problem_reply(request, status, why.length > 0 ? why.data : NULL);
+		submission_destroy(submission);
+	}
+	strbuf_release(&why);
+}
+
+/* ---- the whole ---- */
+
+static struct worker make_worker(const struct events *events, const char *name, void (*work)(struct worker *worker))
+{
+	const struct settings *settings = events->settings;
+
+	return (struct worker){
+		.name = name,
+		.settings = settings,
+		.dsn = events->dsn,
+		.mesh = events->mesh,
+		.broker_settings = { settings->events.broker, settings->tls.certificate, settings->tls.key,
+			settings->tls.ca, settings->events.timeout_ms, (int)settings->events.heartbeat_s },
+		.work = work,
+	};
+}
+
+enum status events_start(const struct events_settings *settings, struct events **events_out, struct strbuf *why)
+{
+	struct events *events = calloc(1, sizeof(*events));
+	const char *wrong = broker_url_check(settings->settings->events.broker);
+	enum status status = STATUS_NO_MEMORY;
+
+	*events_out = NULL;
+	if (wrong != NULL) {
+		strbuf_addf(why, "events.broker: %s", wrong);
+		free(events);
+		return STATUS_INVALID;
+	}
+	if (events == NULL)
+		return STATUS_NO_MEMORY;
+	events->settings = settings->settings;
+	events->loop = settings->loop;
+	events->database = settings->database;
+	events->dsn = strdup(settings->dsn);
+	if (events->dsn != NULL)
+		status = STATUS_OK;
+	if (status == STATUS_OK && settings->settings->events.mesh[0] != '\0')
+		status = mesh_load(settings->settings->events.mesh, &events->mesh, why);
+	events->publisher = make_worker(events, "publisher", publisher_work);
+	events->consumer = make_worker(events, "consumer", consumer_work);
+	if (status == STATUS_OK)
+		status = confirms_init(&events->publisher.confirms, (size_t)settings->settings->events.in_flight_max);
+	if (status == STATUS_OK)
+		status = confirms_init(&events->consumer.confirms, (size_t)settings->settings->events.prefetch);
+	if (status == STATUS_OK)
+		status = worker_start(&events->publisher, why);
+	if (status == STATUS_OK)
+		status = worker_start(&events->consumer, why);
+	if (status != STATUS_OK) {
+		events_stop(events);
+		return status;
+	}
+	*events_out = events;
+	return STATUS_OK;
+}
+
+void events_stop(struct events *events)
+{
+	if (events == NULL)
+		return;
+	worker_stop(&events->publisher);
+	worker_stop(&events->consumer);
+	confirms_release(&events->publisher.confirms);
+	confirms_release(&events->consumer.confirms);
+	mesh_destroy(events->mesh);
+	free(events->dsn);
+	free(events);
+}

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Events: the running part.  A publisher thread carries rows of homeward.outbox
+ * to the region's broker; a consumer thread takes what the mesh brings into
+ * homeward.inbox and passes it on to the exchange homeward.delivered.  Each has a
+ * broker connection and a database session of its own, and waits for whichever of
+ * them is away.
+ *
+ * Promises: an event in the outbox arrives at least once (it leaves the outbox only
+ * when the broker has confirmed it and not returned it), and is taken into the
+ * inbox exactly once.  Local consumers of homeward.delivered may see an event
+ * twice after a crash, with the same source and id.
+ */
+#ifndef FEDERATION_EVENTS_H
+#define FEDERATION_EVENTS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/database.h"
+#include "base/http_server.h"
+#include "base/loop.h"
+#include "base/settings.h"
+#include "base/status.h"
+#include "base/strbuf.h"
+
+struct events;
+
+struct events_settings {
+	const struct settings *settings; /* borrowed; events.broker is not "" */
+	const char *dsn;                 /* copied; with any password */
+	struct loop *loop;               /* where submissions are written, with its database; both outlive the events */
+	struct database *database;
+};
+
+/* Starts both threads at once, whether or not broker and database can be reached. */
+MUST_CHECK enum status events_start(
+	const struct events_settings *settings, struct events **events_out, struct strbuf *why);
+/*
+ * Waits for what is under way, a few seconds at most; nothing is lost by it.  Accepts NULL.  Submissions must have
+ * been answered: stop the listeners first.
+ */
+void events_stop(struct events *events);
+
+/*
+ * One CloudEvent (structured JSON) into the outbox for a caller whose credential was checked; replies to the request:
+ * 202 with the id once it is committed.  The same source and id again is 202 again and sent once.
+ */
+void events_submit(void *events, struct http_request *request, const char *caller);
+
+#endif

@@ -1,0 +1,285 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The publisher, on a thread of its own.  One round: read the next rows, publish
+ * them, wait until the broker has settled each, mark what it confirmed, put off
+ * what it refused or returned.  A crash anywhere in between leaves rows unmarked,
+ * and they are sent again with the same id; the inbox at the far side knows them.
+ *
+ * An advisory lock makes one process of a region the publisher, so that rows are
+ * sent in their order.  The mark of a message is its place in the batch.
+ *
+ * What may leave is decided here, for every row, whoever wrote it: default deny.
+ */
+#include "federation/publisher.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "federation/event.h"
+#include "federation/federation.h"
+
+#define LOCK_KEY "7451038219046512"
+#define SETTLE_MS 30000 /* for the broker to confirm a batch; then the connection is made anew */
+#define PUMP_EVERY 64   /* messages written between looks at what the broker says */
+
+enum { COLUMN_SEQ, COLUMN_DESTINATION, COLUMN_TYPE, COLUMN_ID, COLUMN_ENVELOPE };
+
+static const char read_rows[] =
+	"SELECT seq, destination, type, id, (attributes || jsonb_strip_nulls(jsonb_build_object('specversion', '1.0',"
+	" 'id', id, 'source', source, 'type', type, 'subject', nullif(aggregateid, ''), 'destination', destination,"
+	" 'originregion', $1::text, 'sequence', CASE WHEN sequence > 0 THEN lpad(sequence::text, 18, '0') END))"
+	" || CASE WHEN payload IS NULL THEN '{}'::jsonb ELSE jsonb_build_object('data', payload) END)::text"
+	" FROM homeward.outbox WHERE sent_at IS NULL AND refused_at IS NULL AND next_at <= now() ORDER BY seq LIMIT $2";
+static const char mark_sent[] = "UPDATE homeward.outbox SET sent_at = now(), attempts = attempts + 1, reason = ''"
+				" WHERE seq = ANY($1::bigint[])";
+static const char mark_later[] =
+	"UPDATE homeward.outbox SET attempts = attempts + 1, reason = 'the broker did not take it',"
+	" next_at = now() + least(60, power(2, least(attempts, 6))) * interval '1 second' WHERE seq = "
+	"ANY($1::bigint[])";
+static const char mark_refused[] = "UPDATE homeward.outbox SET refused_at = now(), reason = $2 WHERE seq = $1";
+
+static struct metric_series *outcome_series(const char *outcome)
+{
+	return metric_series(metric_register(METRIC_COUNTER, "homeward_events_published_total",
+				     "Events taken from the outbox, by what became of them.", "outcome"),
+		outcome, NULL);
+}
+
+static enum status prepare(struct worker *worker, struct strbuf *why)
+{
+	PGresult *result = NULL;
+	enum status status = database_session_script(worker->session, "LISTEN homeward_outbox", WORKER_QUERY_MS, why);
+	bool is_ours;
+
+	if (status == STATUS_OK)
+		status = database_session_query(worker->session, "SELECT pg_try_advisory_lock(" LOCK_KEY ")", NULL, 0,
+			WORKER_QUERY_MS, &result, why);
+	if (status != STATUS_OK)
+		return status;
+	is_ours = PQgetvalue(result, 0, 0)[0] == 't';
+	PQclear(result);
+	/* Without a reason: another process of the region publishes, which is as it should be. */
+	return is_ours ? STATUS_OK : STATUS_CONFLICT;
+}
+
+static bool run_query(struct worker *worker, const char *sql, const char *first, const char *second)
+{
+	const char *parameters[] = { first, second };
+	struct strbuf why = STRBUF_INIT;
+	enum status status = database_session_query(
+		worker->session, sql, parameters, second != NULL ? 2 : 1, WORKER_QUERY_MS, NULL, &why);
+
+	if (status != STATUS_OK)
+		worker_lose_session(worker, why.data);
+	strbuf_release(&why);
+	return status == STATUS_OK;
+}
+
+/* ---- one row ---- */
+
+/* False when the database was lost. */
+static bool refuse_row(struct worker *worker, const char *seq, const char *reason)
+{
+	LOG_WARN("event_refused", "outbox", seq, "reason", reason);
+	metric_add(outcome_series("refused"), 1);
+	return run_query(worker, mark_refused, seq, reason);
+}
+
+static bool check_row(const struct worker *worker, const PGresult *rows, int row, struct strbuf *why)
+{
+	const char *destination = PQgetvalue(rows, row, COLUMN_DESTINATION), *type = PQgetvalue(rows, row, COLUMN_TYPE);
+	const char *envelope = PQgetvalue(rows, row, COLUMN_ENVELOPE);
+	size_t size = (size_t)PQgetlength(rows, row, COLUMN_ENVELOPE);
+	struct event event;
+
+	if (event_parse(envelope, size, EVENT_CARRIED, &event, why) != STATUS_OK)
+		return false;
+	event_release(&event);
+	if (strcmp(destination, worker->settings->region) == 0 ||
+		event_is_permitted(worker->settings->events.permitted, destination, type))
+		return true;
+	strbuf_addf(why, "events.permitted does not let %s go to %s", type, destination);
+	return false;
+}
+
+static bool publish_row(struct worker *worker, const PGresult *rows, int row, struct strbuf *why)
+{
+	char key[2 * REGION_SIZE + EVENT_TYPE_MAX + 3], mark[24];
+	struct broker_message message = {
+		.exchange = MESH_EVENTS,
+		.key = key,
+		.id = PQgetvalue(rows, row, COLUMN_ID),
+		.mark = mark,
+		.body = PQgetvalue(rows, row, COLUMN_ENVELOPE),
+		.body_size = (size_t)PQgetlength(rows, row, COLUMN_ENVELOPE),
+		.is_mandatory = true,
+	};
+
+	snprintf(key, sizeof(key), "%s.%s.%s", PQgetvalue(rows, row, COLUMN_DESTINATION), worker->settings->region,
+		PQgetvalue(rows, row, COLUMN_TYPE));
+	snprintf(mark, sizeof(mark), "%zu", confirms_add(&worker->confirms));
+	return broker_publish(worker->broker, &message, why) == STATUS_OK;
+}
+
+/* ---- one batch ---- */
+
+/* Takes what the broker has said so far; waits for at most timeout_ms.  False when the broker was lost. */
+static bool pump(struct worker *worker, int64_t timeout_ms)
+{
+	struct broker_news news;
+
+	do {
+		if (!worker_listen(worker, timeout_ms, &news))
+			return false;
+		broker_news_release(&news);
+		timeout_ms = 0;
+	} while (news.happening != BROKER_NOTHING);
+	return true;
+}
+
+static bool wait_unblocked(struct worker *worker)
+{
+	while (broker_is_blocked(worker->broker)) {
+		if (atomic_load(&worker->is_stopping) || !pump(worker, WORKER_TURN_MS))
+			return false;
+	}
+	return true;
+}
+
+/* places[place] = row.  False when the rest must wait for another round. */
+static bool publish_rows(struct worker *worker, const PGresult *rows, int *places)
+{
+	struct strbuf why = STRBUF_INIT;
+	bool is_fine = true;
+
+	for (int row = 0; row < PQntuples(rows) && is_fine; row++) {
+		if (row % PUMP_EVERY == 0 && (!pump(worker, 0) || !wait_unblocked(worker)))
+			return false;
+		strbuf_reset(&why);
+		if (!check_row(worker, rows, row, &why)) {
+			is_fine = refuse_row(worker, PQgetvalue(rows, row, COLUMN_SEQ), why.data);
+			continue;
+		}
+		places[worker->confirms.count] = row;
+		is_fine = publish_row(worker, rows, row, &why);
+		if (!is_fine)
+			worker_lose_broker(worker, why.data);
+	}
+	strbuf_release(&why);
+	return is_fine;
+}
+
+static bool wait_settled(struct worker *worker)
+{
+	int64_t end_ms = clock_monotonic_ms(clock_system()) + SETTLE_MS;
+
+	while (!confirms_all_settled(&worker->confirms)) {
+		if (!pump(worker, WORKER_TURN_MS))
+			return false;
+		if (broker_is_blocked(worker->broker)) {
+			/* Confirmations wait for the alarm to end, and it may last. */
+			end_ms = clock_monotonic_ms(clock_system()) + SETTLE_MS;
+			if (atomic_load(&worker->is_stopping))
+				return false;
+		}
+		if (clock_monotonic_ms(clock_system()) >= end_ms) {
+			worker_lose_broker(worker, "no confirmation in time");
+			return false;
+		}
+	}
+	return true;
+}
+
+static bool mark_rows(struct worker *worker, const PGresult *rows, const int *places, bool wants_done, const char *sql,
+	const char *outcome)
+{
+	struct strbuf array = STRBUF_INIT;
+	uint64_t count = 0;
+	bool is_fine = true;
+
+	strbuf_addc(&array, '{');
+	for (size_t place = 0; place < worker->confirms.count; place++) {
+		/* What has no word yet keeps its row as it is. */
+		if (worker->confirms.entries[place].confirm == CONFIRM_WAITING ||
+			confirms_is_done(&worker->confirms, place) != wants_done)
+			continue;
+		strbuf_addf(&array, "%s%s", count > 0 ? "," : "", PQgetvalue(rows, places[place], COLUMN_SEQ));
+		count++;
+	}
+	strbuf_addc(&array, '}');
+	if (count > 0)
+		is_fine = strbuf_ok(&array) && run_query(worker, sql, array.data, NULL);
+	if (count > 0 && is_fine)
+		metric_add(outcome_series(outcome), count);
+	strbuf_release(&array);
+	return is_fine;
+}
+
+static bool carry(struct worker *worker, const PGresult *rows)
+{
+	int *places = calloc((size_t)PQntuples(rows), sizeof(*places));
+	bool is_whole;
+
+	if (places == NULL)
+		return false;
+	confirms_begin(&worker->confirms, worker->is_new_channel);
+	worker->is_new_channel = false;
+	is_whole = publish_rows(worker, rows, places);
+	if (worker->broker != NULL)
+		is_whole = wait_settled(worker) && is_whole;
+	/* Also of a batch that broke off: what was confirmed is confirmed. */
+	if (worker->session != NULL)
+		is_whole = mark_rows(worker, rows, places, true, mark_sent, "sent") && is_whole;
+	if (worker->session != NULL)
+		is_whole = mark_rows(worker, rows, places, false, mark_later, "put_off") && is_whole;
+	free(places);
+	return is_whole;
+}
+
+/* Until rows may have come: a notification, or the time of one that was put off. */
+static void wait_for_rows(struct worker *worker)
+{
+	struct strbuf why = STRBUF_INIT;
+	bool is_notified = false;
+
+	for (int waited_ms = 0; waited_ms < 1000 && !is_notified && !atomic_load(&worker->is_stopping);
+		waited_ms += WORKER_TURN_MS) {
+		if (database_session_wait(worker->session, WORKER_TURN_MS, &is_notified, &why) != STATUS_OK) {
+			worker_lose_session(worker, why.data);
+			break;
+		}
+		if (!pump(worker, 0))
+			break;
+	}
+	strbuf_release(&why);
+}
+
+void publisher_work(struct worker *worker)
+{
+	const char *parameters[2] = { worker->settings->region, NULL };
+	struct strbuf why = STRBUF_INIT;
+	PGresult *rows = NULL;
+	char limit[24];
+
+	if (!worker_connect(worker, prepare))
+		return;
+	snprintf(limit, sizeof(limit), "%zu", worker->confirms.capacity);
+	parameters[1] = limit;
+	if (database_session_query(worker->session, read_rows, parameters, 2, WORKER_QUERY_MS, &rows, &why) !=
+		STATUS_OK) {
+		worker_lose_session(worker, why.data);
+		worker_wait(worker);
+	} else if (PQntuples(rows) == 0) {
+		worker_succeed(worker);
+		wait_for_rows(worker);
+	} else if (carry(worker, rows)) {
+		worker_succeed(worker);
+	} else {
+		worker_wait(worker);
+	}
+	PQclear(rows);
+	strbuf_release(&why);
+}

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the publisher's and the consumer's thread have in common: a database
+ * session and a broker connection that come and go, patience between attempts,
+ * and the wish to stop.
+ */
+#ifndef FEDERATION_WORKER_H
+#define FEDERATION_WORKER_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/database.h"
+#include "base/metrics.h"
+#include "base/settings.h"
+#include "base/status.h"
+#include "base/strbuf.h"
+#include "federation/broker.h"
+#include "federation/confirms.h"
+#include "federation/federation.h"
+
+#define WORKER_QUERY_MS 30000 /* a batch's statement; a checkpoint may hold it up */
+#define WORKER_TURN_MS 100    /* the longest wait in one place, so that stopping and heartbeats come in time */
+
+struct worker {
+	const char *name; /* "publisher", "consumer" */
+	const struct settings *settings;
+	const char *dsn;
+	const struct mesh *mesh; /* NULL: no mesh file */
+	struct broker_settings broker_settings;
+	void (*work)(struct worker *worker); /* until stopping, or a failure told by worker_lose_* */
+
+	pthread_t thread;
+	bool is_running;
+	atomic_bool is_stopping;
+	pthread_mutex_t lock; /* of `broker` itself, for worker_stop() */
+	struct broker *broker;
+	struct database_session *session;
+	struct confirms confirms;
+	bool is_new_channel; /* the next batch's tags begin at 1 */
+	int64_t patience_ms; /* before the next attempt; grows to a bound, with jitter */
+};
+
+MUST_CHECK enum status worker_start(struct worker *worker, struct strbuf *why);
+/* Waits for it.  Safe on a worker never started. */
+void worker_stop(struct worker *worker);
+
+/* Both are connected, or it is time to wait: then false. */
+bool worker_connect(struct worker *worker, enum status (*prepare)(struct worker *worker, struct strbuf *why));
+void worker_lose_broker(struct worker *worker, const char *why);
+void worker_lose_session(struct worker *worker, const char *why);
+/* Waits a while, less when stopping. */
+void worker_wait(struct worker *worker);
+void worker_succeed(struct worker *worker); /* the next failure is again a first one */
+
+/*
+ * Takes one thing from the broker.  Confirmations go to the worker's confirms, alarms are logged; a delivery is the
+ * caller's (news->happening == BROKER_DELIVERED), and everything else is nothing.  False when the broker was lost.
+ */
+bool worker_listen(struct worker *worker, int64_t timeout_ms, struct broker_news *news_out);
+
+#endif

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A mesh of regions, each with a private broker of its own that `homeward mesh apply` has set up."""
+import pathlib
+import signal
+
+from brokers import VHOST, Brokers
+from mesh import Mesh, eventually
+
+
+class EventMesh:
+    """`with EventMesh("na", "eu") as mesh:` mesh["na"] is the region, mesh.brokers["na"] its broker.
+
+    Each broker has a queue "application" of everything that its region passes on.  settings: more of section events.
+    """
+
+    def __init__(self, *names, settings=None, options=()):
+        self.names, self.settings = names, settings or {}
+        self.mesh = Mesh(*names, options=options)
+
+    def __enter__(self):
+        self.mesh.__enter__()
+        try:
+            self.brokers = Brokers(*self.names, pki=pathlib.Path(self.mesh.folder) / "pki")
+            self.brokers.__enter__()
+        except BaseException:
+            self.mesh.__exit__()
+            raise
+        try:
+            self.begin()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def begin(self):
+        self.brokers.apply()
+        for name in self.names:
+            self.brokers[name].add_queue("application", "homeward.delivered", "#")
+            self.configure(name)
+
+    def configure(self, name):
+        region = self.mesh[name]
+        settings = region.settings()
+        settings["events"] = {"broker": f"amqps://localhost:{self.brokers[name].tls_port}/{VHOST}",
+                              "mesh": str(self.brokers.mesh_file), "heartbeat_s": 5, **self.settings}
+        region.write_settings(settings)
+        restart(region)
+
+    def __getitem__(self, name):
+        return self.mesh[name]
+
+    def logs(self):
+        return self.brokers.logs() + self.mesh.logs()
+
+    def __exit__(self, *exception):
+        self.brokers.__exit__()
+        self.mesh.__exit__()
+
+
+def kill_broker(broker):
+    broker.kill()
+    broker.start()
+    eventually(broker.is_ready, within_s=90, every_s=0.5, what=f"the broker of {broker.region} again")
+
+
+def is_alive(pid):
+    try:
+        return pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def restart(region, number=signal.SIGKILL):
+    old = region.pid
+    region.kill(number)
+    eventually(lambda: not is_alive(old), what=f"the end of {region.name}")
+    region.start()
+    eventually(region.is_ready, within_s=30, what=f"{region.name} again")

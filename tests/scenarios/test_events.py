@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Two regions, two real brokers federated over mutual TLS: events cross once and are never lost.
+
+An application's effect is a trigger on the inbox, so that it happens in the transaction that takes the event.
+"""
+import json
+import shutil
+import uuid
+
+import pytest
+
+from event_mesh import EventMesh, kill_broker, restart
+from mesh import eventually
+
+pytestmark = pytest.mark.skipif(shutil.which("rabbitmqctl") is None, reason="no RabbitMQ on this machine")
+
+EVENTS = 2000
+WRITER = "operator"
+EFFECT = """
+CREATE TABLE public.effects (id text NOT NULL);
+CREATE FUNCTION public.effect() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    IF NEW.type = 'session.poison' THEN RAISE EXCEPTION 'no such session'; END IF;
+    INSERT INTO public.effects VALUES (NEW.id); RETURN NULL; END $$;
+CREATE TRIGGER effect AFTER INSERT ON homeward.inbox FOR EACH ROW EXECUTE FUNCTION public.effect();
+"""
+
+
+@pytest.fixture(scope="module")
+def events():
+    with EventMesh("na", "eu", settings={"permitted": "eu:session.*,all:session.completed,xx:session.completed"}) as started:
+        started["eu"].sql(EFFECT)
+        yield started
+
+
+def event(**more):
+    return {"specversion": "1.0", "id": str(uuid.uuid4()), "source": "/test", "type": "session.completed",
+            "destination": "eu", "data": {"kwh": 7.5}, **more}
+
+
+def submit(region, body, caller):
+    return region.request("POST", "/v1/events", caller=caller, data=json.dumps(body),
+                          headers={"Content-Type": "application/cloudevents+json"})
+
+
+def arrived(region, identifier):
+    return region.sql("SELECT event FROM homeward.inbox WHERE id = %s AND delivered_at IS NOT NULL", identifier)
+
+
+def dead(region, reason):
+    return region.sql("SELECT detail FROM homeward.dead_letters WHERE reason = %s", reason)
+
+
+def test_submitted_event_arrives_and_is_passed_on(events):
+    na, eu = events["na"], events["eu"]
+    sent = event(subject="session-1", traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+    answer = submit(na, sent, WRITER)
+    assert (answer.status_code, answer.json()) == (202, {"id": sent["id"], "source": "/test"})
+    got = eventually(lambda: arrived(eu, sent["id"]), what="the event in eu")[0][0]
+    assert got == {**sent, "originregion": "na", "sequence": "0" * 17 + "1"}
+    passed = events.brokers["eu"].take("application")
+    assert [(key, json.loads(payload)) for key, payload in passed] == [("na.session.completed", got)]
+    assert submit(na, sent, WRITER).status_code == 202
+    assert na.sql("SELECT count(*) FROM homeward.outbox WHERE id = %s", sent["id"]) == [(1,)]
+    broadcast = event(destination="all")
+    assert submit(na, broadcast, WRITER).status_code == 202
+    for region in (na, eu):
+        eventually(lambda: arrived(region, broadcast["id"]), what=f"the broadcast in {region.name}")
+
+
+def test_what_may_not_leave_is_refused(events):
+    na = events["na"]
+    before = na.sql("SELECT count(*) FROM homeward.outbox")
+    assert submit(na, event(), None).status_code == 401
+    assert submit(na, event(), "cs-auth").status_code == 403
+    assert submit(na, event(type="driver.changed"), WRITER).status_code == 403
+    assert submit(na, event(originregion="eu"), WRITER).status_code == 400
+    assert submit(na, event(id=""), WRITER).status_code == 400
+    assert na.sql("SELECT count(*) FROM homeward.outbox") == before
+    # An application's own row is held to the same rules.
+    na.sql("INSERT INTO homeward.outbox (id, type, destination) VALUES ('sly', 'driver.changed', 'eu'), ('odd', 'a b', 'eu')")
+    eventually(lambda: na.sql("SELECT count(*) FROM homeward.outbox WHERE id IN ('sly', 'odd') AND refused_at IS NOT NULL"
+                              " AND reason <> '' AND sent_at IS NULL") == [(2,)], what="two refusals")
+    assert not events["eu"].sql("SELECT 1 FROM homeward.inbox WHERE id IN ('sly', 'odd')")
+
+
+def test_nobody_takes_it_is_kept(events):
+    lost = event(destination="xx")
+    assert submit(events["na"], lost, WRITER).status_code == 202
+    kept = eventually(lambda: events.brokers["na"].take("homeward.unroutable"), what="the unroutable event")
+    assert [json.loads(payload)["id"] for _, payload in kept] == [lost["id"]]
+
+
+def test_bad_arrivals_become_dead_letters(events):
+    na, eu = events["na"], events["eu"]
+    forged = event(originregion="na")
+    events.brokers["eu"].publish("homeward.events", "eu.na.session.completed", json.dumps(forged))
+    eventually(lambda: dead(eu, "forged"), what="the forged event's dead letter")
+    events.brokers["eu"].publish("homeward.events", "eu.eu.session.completed", "not an event")
+    eventually(lambda: dead(eu, "malformed"), what="the malformed event's dead letter")
+    late = event(expirytime="2020-01-01T00:00:00Z")
+    assert submit(na, late, WRITER).status_code == 202
+    eventually(lambda: dead(eu, "expired"), what="the expired event's dead letter")
+    poison, good = event(type="session.poison"), event()
+    assert submit(na, poison, WRITER).status_code == submit(na, good, WRITER).status_code == 202
+    eventually(lambda: arrived(eu, good["id"]), what="the event after the poison")
+    eventually(lambda: ("no such session",) in dead(eu, "malformed"), what="the poison's dead letter")
+    assert not eu.sql("SELECT 1 FROM homeward.inbox WHERE id IN (%s, %s, %s)", forged["id"], late["id"], poison["id"])
+    # A foreign event is not kept at all.  (Bound to homeward.events the key would stop every link: the lock works.)
+    events.brokers["eu"].api("PUT", "/api/exchanges/homeward/stray", {"type": "topic", "durable": True})
+    events.brokers["eu"].bind("stray", "homeward.inbox", "ap.#")
+    events.brokers["eu"].publish("stray", "ap.eu.session.completed", json.dumps(event(originregion="eu", destination="ap")))
+    eventually(lambda: eu.metric("homeward_events_received_total", outcome="foreign") == 1, what="the discarded event")
+
+
+def test_nothing_is_lost_or_doubled_through_kills(events):
+    na, eu = events["na"], events["eu"]
+    events.brokers["eu"].take("application")
+    eu.sql("TRUNCATE public.effects")
+    faults = [lambda: restart(eu), lambda: kill_broker(events.brokers["na"]), lambda: restart(na), lambda: kill_broker(events.brokers["eu"])]
+    step = EVENTS // len(faults)
+    for number, fault in enumerate(faults):
+        na.sql("INSERT INTO homeward.outbox (id, aggregateid, type, payload, destination)"
+               " SELECT 'kill-' || n, 'session-' || n %% 50, 'session.completed', jsonb_build_object('n', n), 'eu'"
+               " FROM generate_series(%s, %s) AS n", number * step + 1, (number + 1) * step)
+        # In the middle of the flow, not after it.
+        eventually(lambda: eu.sql("SELECT count(*) FROM public.effects")[0][0] > number * step, within_s=60, what="the flow")
+        fault()
+    count = "SELECT count(*) FROM homeward.inbox WHERE id LIKE 'kill-%%' AND delivered_at IS NOT NULL"
+    eventually(lambda: eu.sql(count, )[0][0] == EVENTS, within_s=90, every_s=0.2, what="all events in eu")
+    assert eu.sql("SELECT count(*), count(DISTINCT id) FROM public.effects") == [(EVENTS, EVENTS)]
+    assert na.sql("SELECT count(*) FROM homeward.outbox WHERE id LIKE 'kill-%%' AND sent_at IS NULL", ) == [(0,)]
+    got = set()
+    while batch := events.brokers["eu"].take("application", 1000):
+        got |= {json.loads(payload)["id"] for _, payload in batch}
+    assert got == {f"kill-{number}" for number in range(1, EVENTS + 1)}
