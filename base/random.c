@@ -11,11 +11,10 @@
 
 #include "base/must.h"
 
-static void system_fill(void *arg, void *bytes, size_t size)
-{
-	unsigned char *to = bytes;
+#define PIECE_MAX 16 /* bytes; a key is 32 */
 
-	(void)arg;
+static void from_kernel(unsigned char *to, size_t size)
+{
 	while (size > 0) {
 		ssize_t got = getrandom(to, size, 0);
 		if (got < 0 && errno == EINTR)
@@ -24,6 +23,27 @@ static void system_fill(void *arg, void *bytes, size_t size)
 		to += got;
 		size -= (size_t)got;
 	}
+}
+
+/* Small pieces, an exchange id for each lookup, come from a store a thread keeps: a system call each would cost more than
+ * the id.  What was given out is wiped.  Keys are larger or rare; both go past the store. */
+static void system_fill(void *arg, void *bytes, size_t size)
+{
+	static _Thread_local unsigned char store[512];
+	static _Thread_local size_t left;
+
+	(void)arg;
+	if (size > PIECE_MAX) {
+		from_kernel(bytes, size);
+		return;
+	}
+	if (left < size) {
+		from_kernel(store, sizeof(store));
+		left = sizeof(store);
+	}
+	left -= size;
+	memcpy(bytes, store + left, size);
+	explicit_bzero(store + left, size);
 }
 
 const struct random_source *random_system(void)
