@@ -80,8 +80,10 @@ static void add_headers(const struct locator *locator, struct http_response *res
 	if (ttl_s > 0) {
 		snprintf(text, sizeof(text), "private, max-age=%" PRId64, ttl_s);
 		http_response_header(response, "Cache-Control", text);
-		snprintf(text, sizeof(text), "%" PRId64, age_s);
-		http_response_header(response, "Age", text);
+		if (kind == ANSWER_HIT) {
+			snprintf(text, sizeof(text), "%" PRId64, age_s);
+			http_response_header(response, "Age", text);
+		}
 	} else {
 		http_response_header(response, "Cache-Control", "private, no-cache");
 	}

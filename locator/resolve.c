@@ -23,8 +23,26 @@
 #include "locator/resolve_steps.h"
 
 #define VARIANT_SIZE (REGION_SIZE + CALLER_SIZE)
+#define SPARE_MAX 1024 /* lookups of about 2 KB */
 
 /* ---- the end of a lookup ---- */
+
+struct resolve_lookup *resolve_lookup_create(struct resolver *resolver)
+{
+	struct resolve_lookup *lookup = resolver->spare;
+	if (lookup) {
+		resolver->spare = lookup->next_spare;
+		resolver->spare_count--;
+		memset(lookup, 0, sizeof(*lookup));
+	} else {
+		lookup = calloc(1, sizeof(*lookup));
+		if (!lookup)
+			return NULL;
+	}
+	lookup->resolver = resolver;
+	resolver->alive++;
+	return lookup;
+}
 
 void resolve_lookup_destroy(struct resolve_lookup *lookup)
 {
@@ -34,7 +52,13 @@ void resolve_lookup_destroy(struct resolve_lookup *lookup)
 	json_decref(lookup->content);
 	cache_entry_release(lookup->entry);
 	resolver->alive--;
-	free(lookup);
+	if (resolver->spare_count >= SPARE_MAX) {
+		free(lookup);
+		return;
+	}
+	lookup->next_spare = resolver->spare;
+	resolver->spare = lookup;
+	resolver->spare_count++;
 }
 
 static void unlink_waiter(struct resolve_waiter *waiter)

@@ -14,10 +14,14 @@ struct resolver {
 	struct deadlines deadlines;
 	int64_t armed_at_ms; /* -1: not armed */
 	atomic_size_t alive; /* written on the engine's thread, read by any */
+	/* Ended lookups kept for the next ones: they are too large for malloc's quick lists. */
+	struct resolve_lookup *spare;
+	size_t spare_count;
 };
 
 struct resolve_lookup {
 	struct resolver *resolver;
+	struct resolve_lookup *next_spare;
 	struct lookup_question question;
 	struct in_flight_entry in_flight;
 	struct resolve_waiter *waiters;
@@ -34,6 +38,8 @@ struct resolve_lookup {
 	struct resolve_result result;
 };
 
+/* Zeroed; NULL when out of memory. */
+struct resolve_lookup *resolve_lookup_create(struct resolver *resolver);
 /* Takes the first step.  The lookup frees itself after its last. */
 void resolve_start(struct resolve_lookup *lookup);
 void resolve_lookup_destroy(struct resolve_lookup *lookup);

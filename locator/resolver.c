@@ -50,14 +50,12 @@ static void refuse(struct resolve_waiter *waiter, enum status status)
 
 static struct resolve_lookup *lookup_create(struct resolver *resolver, const struct resolve_waiter *waiter)
 {
-	struct resolve_lookup *lookup = calloc(1, sizeof(*lookup));
+	struct resolve_lookup *lookup = resolve_lookup_create(resolver);
 	if (!lookup)
 		return NULL;
-	lookup->resolver = resolver;
 	lookup->question = waiter->question;
 	lookup->in_flight.question = &lookup->question;
 	lookup->in_flight.mode = waiter->mode;
-	resolver->alive++;
 	return lookup;
 }
 
@@ -141,6 +139,11 @@ void resolver_destroy(struct resolver *resolver)
 	if (!resolver)
 		return;
 	must(!resolver->alive);
+	while (resolver->spare) {
+		struct resolve_lookup *lookup = resolver->spare;
+		resolver->spare = lookup->next_spare;
+		free(lookup);
+	}
 	in_flight_release(&resolver->in_flight);
 	deadlines_release(&resolver->deadlines);
 	free(resolver);
