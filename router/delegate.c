@@ -4,8 +4,11 @@
  *
  * A lane is what goes to one peer.  While fewer than two requests are under way,
  * whatever one round of the loop brought leaves at its end, so a lone lookup waits
- * for nothing.  Beyond that, lookups gather until a batch is full or linger_ms has
- * passed, so that load makes batches larger and not requests more.
+ * for nothing.  Beyond that, lookups gather until there are DELEGATE_GATHERED or
+ * linger_ms has passed: enough to share a request's cost, and few enough that the
+ * two sides work at the same time instead of in turn.  More than that are spread
+ * over the free connections; when all are under way, batches grow up to batch_max,
+ * so that load makes batches larger and not requests more.
  *
  * Every lookup ends at its own deadline whatever its batch does: a heap of
  * deadlines drives one timer.  All of it belongs to one loop; nothing is locked.
@@ -150,12 +153,12 @@ static void flush_lane(struct delegate_lane *lane)
 {
 	const struct delegate_settings *settings = &lane->delegate->settings;
 	int64_t now_ms = loop_now_ms(lane->delegate->loop);
+	int64_t enough = settings->batch_max < DELEGATE_GATHERED ? settings->batch_max : DELEGATE_GATHERED;
 
 	while (lane->waiting > 0 && lane->under_way < settings->connections_max) {
 		int64_t waited_ms = now_ms - lane->first->queued_ms;
 
-		if (lane->under_way >= EAGER_REQUESTS && lane->waiting < settings->batch_max &&
-			waited_ms < settings->linger_ms) {
+		if (lane->under_way >= EAGER_REQUESTS && lane->waiting < enough && waited_ms < settings->linger_ms) {
 			loop_timer_start(&lane->linger, settings->linger_ms - waited_ms);
 			return;
 		}

@@ -10,6 +10,8 @@
 #include "base/metrics.h"
 #include "router/router.h"
 
+#define DELEGATE_GATHERED 48 /* of this size a request's own cost is a twentieth of its lookups' */
+
 struct delegate_ports {
 	enum status (*send)(void *arg, const struct http_client_request *request, http_client_done *done,
 		void *done_arg, struct http_client_call **call_out);
@@ -82,7 +84,7 @@ struct delegate {
 	struct metric *lookups_metric, *requests_metric, *retries_metric;
 };
 
-/* Takes up to batch_max waiting lookups and sends them; they end with a reason when that cannot be done. */
+/* Takes a share of the waiting lookups, at most batch_max, and sends them; a connection must be free; they end with a reason when that cannot be done. */
 void delegate_batch_send(struct delegate_lane *lane);
 /* Ends one lookup: out of every list, release dropped, done called; `answer` keeps what done did not take. */
 void delegated_end(struct delegated *lookup, struct lookup_answer *answer, enum http_client_error failure);

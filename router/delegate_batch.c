@@ -93,10 +93,23 @@ static enum status send_request(struct delegate_batch *batch)
 	return delegate->ports.send(delegate->ports.arg, &request, on_result, batch, &batch->call);
 }
 
+/* An even share of what waits for each connection that is free, but never less than DELEGATE_GATHERED. */
+static int64_t share_of(const struct delegate_lane *lane)
+{
+	const struct delegate_settings *settings = &lane->delegate->settings;
+	int64_t free_connections = settings->connections_max - lane->under_way;
+	int64_t share = (lane->waiting + free_connections - 1) / free_connections;
+
+	if (share < DELEGATE_GATHERED)
+		share = DELEGATE_GATHERED;
+	if (share > settings->batch_max)
+		share = settings->batch_max;
+	return share < lane->waiting ? share : lane->waiting;
+}
+
 static struct delegate_batch *gather(struct delegate_lane *lane)
 {
-	int64_t wanted = lane->waiting < lane->delegate->settings.batch_max ? lane->waiting
-									    : lane->delegate->settings.batch_max;
+	int64_t wanted = share_of(lane);
 	struct delegate_batch *batch = calloc(1, sizeof(*batch));
 
 	if (batch == NULL)

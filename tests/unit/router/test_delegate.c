@@ -92,6 +92,37 @@ static void a_full_batch_does_not_linger_but_connections_are_bounded(void **stat
 	assert_int_equal(bench->ended, 11);
 }
 
+static int begin_wide(void **state)
+{
+	static const struct delegate_settings wide = {
+		.batch_max = 150, .connections_max = 3, .linger_ms = 250, .waiting_max = 250
+	};
+
+	return begin_with(state, &wide);
+}
+
+static void many_are_spread_over_the_free_connections(void **state)
+{
+	struct bench *bench = *state;
+
+	for (int i = 0; i < 100; i++)
+		ask(bench, "na", 5000);
+	run_until(bench, 3, 0);
+	assert_int_equal(bench->sent[0].count, DELEGATE_GATHERED);
+	assert_int_equal(bench->sent[1].count, DELEGATE_GATHERED);
+	assert_int_equal(bench->sent[2].count, 100 - 2 * DELEGATE_GATHERED); /* after the linger */
+	for (int i = 0; i < 100; i++)
+		ask(bench, "na", 5000);
+	run_briefly(bench);
+	assert_int_equal(bench->sent_count, 3);
+	answer_found(bench, 0);
+	run_until(bench, 4, 0);
+	assert_int_equal(bench->sent[3].count, 100); /* the one that is free takes all */
+	for (size_t i = 1; i < 4; i++)
+		answer_found(bench, i);
+	assert_int_equal(bench->ended, 200);
+}
+
 static void waiting_is_bounded(void **state)
 {
 	struct bench *bench = *state;
@@ -311,6 +342,7 @@ int main(void)
 		TEST(batches_are_bounded_and_peers_apart),
 		TEST(under_load_lookups_gather_until_the_linger_is_over),
 		TEST(a_full_batch_does_not_linger_but_connections_are_bounded),
+		cmocka_unit_test_setup_teardown(many_are_spread_over_the_free_connections, begin_wide, end),
 		TEST(waiting_is_bounded),
 		TEST(each_lookup_ends_at_its_own_deadline),
 		TEST(deadlines_end_in_order_whatever_order_they_came_in),

@@ -56,7 +56,7 @@ static void fake_drop(struct policy_release *release)
 }
 
 #define SENT_MAX 64
-#define LOOKUPS_MAX 64
+#define LOOKUPS_MAX 256
 
 struct sent {
 	char url[PEER_URL_SIZE];
@@ -239,7 +239,7 @@ static const struct delegate_settings usual = {
 	.batch_max = 4, .connections_max = 3, .linger_ms = 250, .waiting_max = 20
 };
 
-static int begin(void **state)
+static int begin_with(void **state, const struct delegate_settings *settings)
 {
 	static const struct peers_settings peers_settings = {
 		.suspect_after = 1, .down_after = 2, .up_after = 1, .probe_interval_ms = 500, .retry_percent = 10
@@ -256,10 +256,16 @@ static int begin(void **state)
 	bench->peers = peers_create(&peers_settings, clock_system(), &bench->random.source);
 	assert_non_null(bench->peers);
 	assert_int_equal(peers_define(bench->peers, definitions, 2), STATUS_OK);
-	assert_int_equal(delegate_create_with(bench->loop, &ports, bench->peers, &usual, &bench->delegate), STATUS_OK);
+	assert_int_equal(
+		delegate_create_with(bench->loop, &ports, bench->peers, settings, &bench->delegate), STATUS_OK);
 	assert_int_equal(loop_timer_init(bench->loop, &bench->guard, on_guard, bench), STATUS_OK);
 	*state = bench;
 	return 0;
+}
+
+static int begin(void **state)
+{
+	return begin_with(state, &usual);
 }
 
 static int end(void **state)
