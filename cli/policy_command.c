@@ -10,8 +10,7 @@
 
 #include "base/clock.h"
 #include "base/json.h"
-#include "cli/command.h"
-#include "policy/policy.h"
+#include "cli/policy_command.h"
 
 enum {
 	OPTION_POLICY = COMMAND_ID_FIRST,
@@ -27,8 +26,9 @@ enum {
 	OPTION_AT
 };
 
-/* The file named, else the settings'.  Prints what is wrong. */
-static int read_policy(const struct command_line *line, const char *path, struct policy **policy_out)
+typedef enum status read_file(const char *path, struct policy **policy_out, struct strbuf *why);
+
+static int read_policy(const struct command_line *line, const char *path, read_file *read, struct policy **policy_out)
 {
 	struct settings *settings = NULL;
 	struct strbuf why = STRBUF_INIT;
@@ -44,7 +44,7 @@ static int read_policy(const struct command_line *line, const char *path, struct
 			exit_code = command_fail(EXIT_CODE_CONFIGURATION, "%s names no policy file", line->config);
 	}
 	if (exit_code == EXIT_CODE_OK) {
-		status = policy_read(path, policy_out, &why);
+		status = read(path, policy_out, &why);
 		if (status != STATUS_OK) {
 			fprintf(stderr, "%s%s", why.data,
 				why.length > 0 && why.data[why.length - 1] == '\n' ? "" : "\n");
@@ -54,6 +54,16 @@ static int read_policy(const struct command_line *line, const char *path, struct
 	strbuf_release(&why);
 	settings_destroy(settings);
 	return exit_code;
+}
+
+int policy_command_read(const struct command_line *line, const char *path, struct policy **policy_out)
+{
+	return read_policy(line, path, policy_read, policy_out);
+}
+
+int policy_command_read_untested(const struct command_line *line, const char *path, struct policy **policy_out)
+{
+	return read_policy(line, path, policy_read_untested, policy_out);
 }
 
 static int run_check(int argc, char **argv)
@@ -72,7 +82,7 @@ static int run_check(int argc, char **argv)
 	(void)command_line_next(&line);
 	if (!command_line_expect(&line, 0, 1))
 		return line.exit_code;
-	exit_code = read_policy(&line, line.argument_count == 1 ? line.arguments[0] : NULL, &policy);
+	exit_code = policy_command_read(&line, line.argument_count == 1 ? line.arguments[0] : NULL, &policy);
 	if (exit_code == EXIT_CODE_OK)
 		printf("good: policy %s of %s, %d tests passed\n", policy_version(policy), policy_home(policy),
 			policy_test_count(policy));
@@ -178,7 +188,7 @@ static int explain_decision(struct command_line *line, struct explain *explain)
 
 	exit_code = read_words(line, explain, &record) ? EXIT_CODE_OK : EXIT_CODE_USAGE;
 	if (exit_code == EXIT_CODE_OK)
-		exit_code = read_policy(line, explain->policy_path, &policy);
+		exit_code = policy_command_read(line, explain->policy_path, &policy);
 	if (exit_code == EXIT_CODE_OK) {
 		fill_regions(policy, &explain->request);
 		policy_explain(policy, &explain->request, &text);
@@ -228,6 +238,12 @@ int command_policy(int argc, char **argv)
 {
 	static const struct command_entry entries[] = { { "check", run_check, "check a policy file and run its tests" },
 		{ "explain", run_explain, "how the policy decides on one lookup, rule by rule" },
+		{ "test", policy_run_test, "run the tests and invariants a policy carries, one by one" },
+		{ "can-see", policy_run_can_see, "what a region may be served, and what it can never get" },
+		{ "diff", policy_run_diff, "what another policy file newly allows and newly denies" },
+		{ "coverage", policy_run_coverage, "which rules and conditions the policy's tests exercise" },
+		{ "mutate", policy_run_mutate, "which small changes of the policy its tests would not notice" },
+		{ "enumerate", policy_run_enumerate, "every kind of request with its decision, as CSV" },
 		{ NULL, NULL, NULL } };
 	static const struct command_group group = { "homeward policy",
 		"The privacy policy: what may cross a border, and why (docs/POLICY.md).", entries,

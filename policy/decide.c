@@ -107,7 +107,7 @@ bool condition_holds(const struct policy *policy, const struct rule *rule, const
 	return is_in != condition->is_negated;
 }
 
-static bool rule_matches(const struct policy *policy, const struct rule *rule, const struct facts *facts)
+bool rule_matches(const struct policy *policy, const struct rule *rule, const struct facts *facts)
 {
 	if (!rule_is_about(rule, facts))
 		return false;

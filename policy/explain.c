@@ -30,6 +30,11 @@ static void add_condition(struct strbuf *text, const json_t *condition)
 		strbuf_adds(text, json_string_value(value));
 }
 
+void rule_condition_text(const struct policy *policy, size_t rule, size_t condition, struct strbuf *text)
+{
+	add_condition(text, json_array_get(json_object_get(rule_json(policy, rule), "when"), condition));
+}
+
 static void add_head(
 	const struct policy *policy, const struct gate_request *request, const struct facts *facts, struct strbuf *text)
 {
@@ -99,7 +104,7 @@ static void add_rule(const struct policy *policy, size_t index, const struct fac
 		if (condition_holds(policy, rule, &rule->conditions[i], facts))
 			continue;
 		strbuf_adds(text, "does not match: ");
-		add_condition(text, json_array_get(json_object_get(json, "when"), i));
+		rule_condition_text(policy, index, i, text);
 		strbuf_addf(text, ", but it is %s%s\n", fact_text(policy, facts, attribute),
 			facts->id[attribute] == NAME_UNKNOWN ? ", which fails a permit" : "");
 		return;

@@ -173,7 +173,13 @@ static void read_document(struct reading *reading, json_t *document, const char 
 enum status policy_parse(
 	const char *name, const char *text, size_t size, struct policy **policy_out, struct strbuf *why)
 {
-	struct reading reading = { .name = name, .why = why };
+	return reading_policy(name, text, size, false, policy_out, why);
+}
+
+enum status reading_policy(const char *name, const char *text, size_t size, bool is_lenient, struct policy **policy_out,
+	struct strbuf *why)
+{
+	struct reading reading = { .name = name, .why = why, .is_lenient = is_lenient };
 	struct strbuf detail = STRBUF_INIT;
 	struct policy *policy;
 	enum status status;

@@ -26,6 +26,8 @@ void policy_release_reference(struct policy *policy)
 	for (size_t i = 0; policy->rules != NULL && i < policy->rule_count; i++)
 		free(policy->rules[i].fields);
 	free(policy->rules);
+	free(policy->tests);
+	free(policy->invariants);
 	free(policy->type);
 	json_decref(policy->document);
 	free(policy);
@@ -43,7 +45,7 @@ const char *policy_home(const struct policy *policy)
 
 int policy_test_count(const struct policy *policy)
 {
-	return policy->test_count;
+	return (int)policy->test_count;
 }
 
 static const struct policy_type *type_of(const struct policy *policy, const char *type)
@@ -112,7 +114,7 @@ int attribute_find(const struct policy *policy, const char *name)
 	return flag == NAME_OTHER || flag == NAME_UNKNOWN ? -1 : ATTRIBUTE_FLAGS + flag - 1;
 }
 
-struct names *attribute_values(struct policy *policy, int attribute)
+const struct names *attribute_values_of(const struct policy *policy, int attribute)
 {
 	if (attribute < ATTRIBUTE_REGIONS)
 		return &policy->regions;
@@ -123,8 +125,10 @@ struct names *attribute_values(struct policy *policy, int attribute)
 	return attribute == ATTRIBUTE_ROAMING ? &policy->roaming : &policy->flag_values;
 }
 
-static const struct names *values_of(const struct policy *policy, int attribute)
+struct names *attribute_values(struct policy *policy, int attribute)
 {
+	if (attribute < ATTRIBUTE_REGIONS)
+		return &policy->regions;
 	if (attribute == ATTRIBUTE_PURPOSE)
 		return &policy->purposes;
 	if (attribute == ATTRIBUTE_CALLER)
@@ -140,7 +144,8 @@ const char *fact_text(const struct policy *policy, const struct facts *facts, in
 		return "unknown";
 	if (attribute < ATTRIBUTE_REGIONS)
 		return facts->region[attribute];
-	return id == NAME_OTHER ? "a value the policy does not mention" : values_of(policy, attribute)->text[id];
+	return id == NAME_OTHER ? "a value the policy does not mention"
+				: attribute_values_of(policy, attribute)->text[id];
 }
 
 static const char *const operations[] = { "local", "ask", "serve" };

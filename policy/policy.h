@@ -26,6 +26,7 @@
 #include "base/loop.h"
 #include "base/status.h"
 #include "base/strbuf.h"
+#include "policy/tools.h"
 
 /* ---- the policy: an immutable snapshot, counted references ---- */
 
@@ -54,6 +55,7 @@ struct policy *gate_acquire(struct gate *gate);    /* policy_release_reference w
 uint64_t gate_generation(const struct gate *gate); /* rises with every swap */
 
 enum gate_operation { GATE_LOCAL, GATE_ASK, GATE_SERVE };
+#define GATE_OPERATIONS 3
 enum roaming { ROAMING_UNKNOWN, ROAMING_ACTIVE, ROAMING_NONE };
 
 #define GATE_FIELDS_MAX 64

@@ -12,6 +12,7 @@ struct reading {
 	char path[512]; /* JSON pointer */
 	size_t path_length;
 	int problems;
+	bool is_lenient; /* tests and invariants are read and not tried: who asked for it will */
 };
 
 /* Steps into a member or element and returns the mark to step back to. */
@@ -41,6 +42,10 @@ int reading_value(struct reading *reading, int attribute, const json_t *value, b
 uint8_t reading_operations(struct reading *reading, const json_t *object, uint8_t when_missing);
 /* The bits of these field names for each type in `types`; a name that none has is a problem. */
 void reading_fields(struct reading *reading, const json_t *list, uint64_t types, uint64_t *fields);
+
+/* policy_parse(), or, when lenient, without trying the file's tests and invariants. */
+MUST_CHECK enum status reading_policy(const char *name, const char *text, size_t size, bool is_lenient,
+	struct policy **policy_out, struct strbuf *why);
 
 /* Each complains of what is wrong in its part of the document. */
 void reading_types(struct reading *reading, json_t *document);

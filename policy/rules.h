@@ -65,6 +65,32 @@ struct policy_type {
 	uint8_t flag_absent[POLICY_FLAGS_MAX];     /* value when the record has no such member */
 };
 
+/* A request in numbers. */
+struct facts {
+	enum gate_operation operation;
+	int type;
+	uint8_t id[ATTRIBUTE_COUNT];
+	const char *region[ATTRIBUTE_REGIONS]; /* two regions that are both "other" differ only here */
+};
+
+/* A decision the file says must be made. */
+struct policy_test {
+	const char *name;
+	const json_t *expect;
+	struct facts facts;
+};
+
+/* Decisions the file says must never be made. */
+struct invariant {
+	const char *note; /* may be NULL */
+	uint8_t operations;
+	uint64_t types;
+	uint64_t allowed[ATTRIBUTE_COUNT];
+	uint64_t fields[NAMES_MAX + 1]; /* by type id */
+	bool is_about_fields;
+	bool permitted;
+};
+
 struct policy {
 	atomic_int references;
 	json_t *document;
@@ -76,17 +102,12 @@ struct policy {
 	struct policy_type *type; /* by type id; 0 is unused */
 	struct rule *rules;
 	size_t rule_count;
-	int test_count;
+	struct policy_test *tests;
+	size_t test_count;
+	struct invariant *invariants;
+	size_t invariant_count;
 	uint64_t mentioned[ATTRIBUTE_COUNT]; /* values some rule or invariant names */
 	bool is_read[ATTRIBUTE_COUNT];       /* some rule or invariant reads it */
-};
-
-/* A request in numbers. */
-struct facts {
-	enum gate_operation operation;
-	int type;
-	uint8_t id[ATTRIBUTE_COUNT];
-	const char *region[ATTRIBUTE_REGIONS]; /* two regions that are both "other" differ only here */
 };
 
 void facts_of_request(const struct policy *policy, const struct gate_request *request, struct facts *facts);
@@ -95,6 +116,8 @@ bool facts_are_consistent(const struct policy *policy, const struct facts *facts
 bool rule_is_about(const struct rule *rule, const struct facts *facts);
 bool condition_holds(const struct policy *policy, const struct rule *rule, const struct condition *condition,
 	const struct facts *facts);
+/* Whether it is about these facts and all its conditions hold. */
+bool rule_matches(const struct policy *policy, const struct rule *rule, const struct facts *facts);
 /* Steps 1, 2, 4 to 7 of docs/POLICY.md: all but the policy's expiry. */
 void facts_decide(const struct policy *policy, const struct facts *facts, struct gate_decision *decision);
 
@@ -103,9 +126,17 @@ const char *attribute_name(const struct policy *policy, int attribute);
 int attribute_find(const struct policy *policy, const char *name);
 /* Which names its values are drawn from. */
 struct names *attribute_values(struct policy *policy, int attribute);
+const struct names *attribute_values_of(const struct policy *policy, int attribute);
 const char *operation_name(enum gate_operation operation);
 int operation_find(const char *name);
 
+/* Whether the policy decides on the test's request as the test expects; else says why not, a line each. */
+bool policy_test_passes(const struct policy *policy, const struct policy_test *test, struct strbuf *why);
+bool invariant_is_broken(
+	const struct invariant *invariant, const struct facts *facts, const struct gate_decision *decision);
+
+/* "subject.restricted ne no", in the words of the file. */
+void rule_condition_text(const struct policy *policy, size_t rule, size_t condition, struct strbuf *text);
 /* The name of a value in facts, for people. */
 const char *fact_text(const struct policy *policy, const struct facts *facts, int attribute);
 

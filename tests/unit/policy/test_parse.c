@@ -224,8 +224,8 @@ static void the_example_is_right(void **state)
 	if (policy_read("docs/policy.example.json", &policy, &why) != STATUS_OK)
 		fail_msg("%s", why.data);
 	assert_string_equal(policy_home(policy), "eu");
-	assert_int_equal(policy_test_count(policy), 6);
-	assert_memory_equal(policy_version(policy), "1:", 2);
+	assert_int_equal(policy_test_count(policy), 18);
+	assert_memory_equal(policy_version(policy), "2:", 2);
 	assert_int_equal(strlen(policy_version(policy)), 2 + 16);
 	policy_release_reference(policy);
 	strbuf_release(&why);
