@@ -53,7 +53,7 @@ sources = $(wildcard $(1)/*.c)
 objects = $(patsubst %.c,$(OUT)/%.o,$(1))
 MAIN    := $(call objects,$(wildcard *.c))
 
-.PHONY: all objects fuzzers deps demo test check unit scenarios asan tsan fuzz bench bench-quick lint format install clean help
+.PHONY: all objects fuzzers deps clients demo test check unit scenarios asan tsan fuzz bench bench-quick lint format install clean help
 .DEFAULT_GOAL := all
 
 all: deps $(OUT)/homeward ## build the program: build/release/homeward (VARIANT=debug|asan|tsan|clang for others)
@@ -137,6 +137,10 @@ test: ## everything, as CI runs it
 
 demo: deps $(OUT)/homeward ## three regions and a roaming driver's story (DATA=folder adds real sites and sessions)
 	@HOMEWARD=$(abspath $(OUT)/homeward) bash tests/demo.sh
+
+clients: ## typed event libraries from schemas/ for five languages, tried over the golden examples (needs npm's network once)
+	@sh tests/deps.sh clients
+	@bash tests/clients/run.sh
 
 asan: ## unit tests and a scenario subset under AddressSanitizer and UBSan
 	@sh tests/run_sanitized.sh asan

@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# deps.sh [build]: installs the Debian packages that are missing: those homeward is built
-# and run with, and without `build` also those it is tested, linted and measured with.
+# deps.sh [build|clients]: installs the Debian packages that are missing: those homeward is built
+# and run with, and without `build` also those it is tested, linted and measured with; or
+# those that `make clients` compiles the event libraries with.
 set -eu
 # util-linux has runuser and taskset, procps has pgrep.
 wanted="gcc make pkg-config git libc6-dev libmicrohttpd-dev libjansson-dev libpq-dev libcurl4-openssl-dev \
@@ -10,6 +11,11 @@ postgresql python3 python3-yaml ca-certificates curl procps util-linux"
 [ "${1:-}" = build ] || wanted="$wanted clang libclang-rt-14-dev llvm-14 libcmocka-dev openssl \
 python3-pytest python3-pytest-xdist python3-pika rabbitmq-server python3-psycopg2 python3-requests python3-cryptography \
 python3-jsonschema clang-format cppcheck shellcheck nginx-light wrk"
+if [ "${1:-}" = clients ]; then
+	wanted="gcc libc6-dev libcjson-dev mypy php-cli kotlin libgoogle-gson-java"
+	command -v node >/dev/null || wanted="$wanted nodejs"
+	command -v npm >/dev/null || wanted="$wanted npm"
+fi
 missing=""
 for package in $wanted; do
 	status=$(dpkg-query -W -f='${Status}' "$package" 2>/dev/null || true)

@@ -45,6 +45,7 @@ step build 600 make -s -j2 all
 step unit 600 make -s -j2 unit
 step lint 300 make -s lint
 step scenarios 1500 make -s scenarios
+step clients 600 make -s clients
 step asan 1200 sh tests/run_sanitized.sh asan
 step tsan 1200 sh tests/run_sanitized.sh tsan
 

@@ -9,6 +9,7 @@ import sys
 
 import jsonschema
 import pytest
+import yaml
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
 SCHEMAS = TOP / "schemas"
@@ -110,6 +111,18 @@ def test_system_events_are_not_about_a_known_person():
 
 def test_the_schemas_pass_their_check():
     assert check(SCHEMAS) == (0, "")
+
+
+def test_asyncapi_describes_every_event_on_its_channels():
+    document = yaml.safe_load((TOP / "docs/asyncapi.yaml").read_text(encoding="utf-8"))
+    messages = document["components"]["messages"]
+    files = {message["payload"]["$ref"].removeprefix("../schemas/"): key for key, message in messages.items()}
+    assert sorted(files) == [name for name in NAMES if not name.startswith("envelope.")]
+    for name, key in files.items():
+        schema = load(SCHEMAS / name)
+        assert messages[key]["name"] == schema["x-event-type"]
+        on = {channel for channel, what in document["channels"].items() if key in what["messages"]}
+        assert on == ({"system"} if schema["x-channel"] == "system" else {"submit", "events", "delivered"})
 
 
 PUBLISHED = "session.completed.v1.json"
