@@ -9,6 +9,7 @@
 #include "policy/subject.h"
 
 #include <openssl/crypto.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/file.h"
@@ -41,13 +42,13 @@ void subject_key_release(struct subject_key *subject)
 	OPENSSL_cleanse(subject, sizeof(*subject));
 }
 
-void subject_key_hash(const struct subject_key *subject, const struct object_id *object, char text[SUBJECT_HASH_SIZE])
+void subject_key_digest(const struct subject_key *subject, const char *prefix, const struct object_id *object,
+	uint8_t digest_out[SUBJECT_DIGEST_SIZE])
 {
-	static const char digits[] = "0123456789abcdef";
 	uint8_t digest[SHA256_DIGEST_LENGTH];
 	SHA256_CTX state = subject->inner;
-	size_t at = 3;
 
+	must(SHA256_Update(&state, prefix, strlen(prefix)) == 1);
 	must(SHA256_Update(&state, object->type, strlen(object->type)) == 1);
 	must(SHA256_Update(&state, "\n", 1) == 1);
 	must(SHA256_Update(&state, object->id, strlen(object->id)) == 1);
@@ -55,12 +56,53 @@ void subject_key_hash(const struct subject_key *subject, const struct object_id 
 	state = subject->outer;
 	must(SHA256_Update(&state, digest, sizeof(digest)) == 1);
 	must(SHA256_Final(digest, &state) == 1);
-	memcpy(text, "k1.", 3);
-	for (size_t i = 0; i < 16; i++) {
+	memcpy(digest_out, digest, SUBJECT_DIGEST_SIZE);
+}
+
+void subject_digest_text(const char *prefix, const uint8_t digest[SUBJECT_DIGEST_SIZE], char *text)
+{
+	static const char digits[] = "0123456789abcdef";
+	size_t at = strlen(prefix);
+
+	memcpy(text, prefix, at);
+	for (size_t i = 0; i < SUBJECT_DIGEST_SIZE; i++) {
 		text[at++] = digits[digest[i] >> 4];
 		text[at++] = digits[digest[i] & 15];
 	}
 	text[at] = '\0';
+}
+
+void subject_key_hash(const struct subject_key *subject, const struct object_id *object, char text[SUBJECT_HASH_SIZE])
+{
+	uint8_t digest[SUBJECT_DIGEST_SIZE];
+
+	subject_key_digest(subject, "", object, digest);
+	subject_digest_text("k1.", digest, text);
+}
+
+void pseudonym_write(const uint8_t key[KEY_SIZE], const struct object_id *object, char subject[ENTRY_SUBJECT_SIZE])
+{
+	uint8_t digest[SUBJECT_DIGEST_SIZE];
+	struct subject_key state;
+
+	subject_key_init(&state, key);
+	subject_key_digest(&state, "p1\n", object, digest);
+	subject_digest_text("p1.", digest, subject);
+	subject_key_release(&state);
+}
+
+void pseudonym_write_epoch(
+	const uint8_t key[KEY_SIZE], uint32_t epoch, const struct object_id *object, char subject[ENTRY_SUBJECT_SIZE])
+{
+	uint8_t digest[SUBJECT_DIGEST_SIZE];
+	struct subject_key state;
+	char prefix[16];
+
+	subject_key_init(&state, key);
+	subject_key_digest(&state, "u1\n", object, digest);
+	snprintf(prefix, sizeof(prefix), "u1.%u.", epoch);
+	subject_digest_text(prefix, digest, subject);
+	subject_key_release(&state);
 }
 
 void access_log_subject(const uint8_t key[KEY_SIZE], const struct object_id *object, char text[SUBJECT_HASH_SIZE])

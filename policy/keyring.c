@@ -1,0 +1,406 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The keyring file is JSON, replaced whole and synced before a new key is used:
+ *
+ *   {"masters":[{"id":1,"key":"<64 hex>"}],
+ *    "epochs":[{"epoch":1,"from":"2026-01-01T00:00:00.000000Z","key":"<64 hex>"}]}
+ *
+ * Keys are wrapped with AES-256-GCM under a random nonce, with the row's name as
+ * associated data, so that a wrapped key moved to another row does not open.
+ *
+ * The lock guards epochs only; masters never change while the process runs.
+ */
+#include "policy/keyring.h"
+
+#include <openssl/crypto.h>
+#include <openssl/evp.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "base/must.h"
+#include "base/random.h"
+
+#define FILE_BYTES_MAX 65536
+#define WRAP_VERSION 1
+#define NONCE_SIZE 12
+#define TAG_SIZE 16
+#define NONCE_AT 5
+#define KEY_AT (NONCE_AT + NONCE_SIZE)
+#define TAG_AT (KEY_AT + KEYRING_KEY_SIZE)
+
+struct master {
+	uint32_t id;
+	uint8_t key[KEYRING_KEY_SIZE];
+};
+
+struct epoch {
+	uint32_t number;
+	int64_t from_us;
+	uint8_t key[KEYRING_KEY_SIZE];
+};
+
+struct keys {
+	struct master masters[KEYRING_MASTERS_MAX];
+	size_t master_count;
+	struct epoch epochs[KEYRING_EPOCHS_MAX]; /* oldest first */
+	size_t epoch_count;
+};
+
+struct keyring {
+	char *path;
+	const struct clock_source *clock;
+	int64_t epoch_us, keep_us;
+	pthread_mutex_t lock;
+	struct keys keys;
+	atomic_uint_fast64_t generation;
+};
+
+/* ---- the file ---- */
+
+static bool read_key(const json_t *object, uint8_t key[KEYRING_KEY_SIZE])
+{
+	const char *text = json_get_string(object, "key");
+
+	if (text == NULL || strlen(text) != 2 * KEYRING_KEY_SIZE)
+		return false;
+	for (size_t i = 0; i < KEYRING_KEY_SIZE; i++) {
+		int high = hex_digit(text[2 * i]), low = hex_digit(text[2 * i + 1]);
+
+		if (high < 0 || low < 0)
+			return false;
+		key[i] = (uint8_t)(high << 4 | low);
+	}
+	return true;
+}
+
+static bool read_number(const json_t *object, const char *name, uint32_t *number)
+{
+	int64_t value;
+
+	if (!json_get_integer(object, name, &value) || value < 1 || value > 999999999)
+		return false;
+	*number = (uint32_t)value;
+	return true;
+}
+
+static bool read_keys(const json_t *document, struct keys *keys)
+{
+	json_t *masters = json_object_get(document, "masters"), *epochs = json_object_get(document, "epochs");
+
+	if (!json_is_array(masters) || !json_is_array(epochs) || json_array_size(masters) < 1 ||
+		json_array_size(masters) > KEYRING_MASTERS_MAX || json_array_size(epochs) < 1 ||
+		json_array_size(epochs) > KEYRING_EPOCHS_MAX)
+		return false;
+	for (; keys->master_count < json_array_size(masters); keys->master_count++) {
+		struct master *master = &keys->masters[keys->master_count];
+		const json_t *object = json_array_get(masters, keys->master_count);
+
+		if (!read_number(object, "id", &master->id) || !read_key(object, master->key))
+			return false;
+	}
+	for (; keys->epoch_count < json_array_size(epochs); keys->epoch_count++) {
+		struct epoch *epoch = &keys->epochs[keys->epoch_count];
+		const json_t *object = json_array_get(epochs, keys->epoch_count);
+		const char *from = json_get_string(object, "from");
+
+		if (!read_number(object, "epoch", &epoch->number) || !read_key(object, epoch->key) || from == NULL ||
+			clock_parse(from, &epoch->from_us) != STATUS_OK ||
+			(keys->epoch_count > 0 && epoch[-1].number >= epoch->number))
+			return false;
+	}
+	return true;
+}
+
+static enum status read_file(const char *path, struct keys *keys, struct strbuf *why)
+{
+	struct strbuf content = STRBUF_INIT;
+	json_t *document = NULL;
+	enum status status;
+
+	content.max = FILE_BYTES_MAX;
+	memset(keys, 0, sizeof(*keys));
+	status = file_read_secret(path, &content, why);
+	if (status != STATUS_OK)
+		goto out;
+	status = json_parse(content.data, content.length, &document, NULL);
+	if (status != STATUS_OK || !read_keys(document, keys)) {
+		strbuf_addf(why, "%s: no file of subject keys", path);
+		status = STATUS_INVALID;
+	}
+out:
+	json_decref(document);
+	OPENSSL_cleanse(content.data, content.length);
+	strbuf_release(&content);
+	return status;
+}
+
+static enum status write_file(const char *path, const struct keys *keys, struct strbuf *why)
+{
+	struct strbuf text = STRBUF_INIT;
+	char from[CLOCK_TEXT_SIZE];
+	enum status status = STATUS_NO_MEMORY;
+
+	/* Reserved whole, so that no half of it is left behind in freed memory. */
+	(void)strbuf_reserve(&text, 256 + 192 * (keys->master_count + keys->epoch_count));
+	strbuf_adds(&text, "{\"masters\":[");
+	for (size_t i = 0; i < keys->master_count; i++) {
+		strbuf_addf(&text, "%s{\"id\":%u,\"key\":\"", i > 0 ? "," : "", keys->masters[i].id);
+		strbuf_add_hex(&text, keys->masters[i].key, KEYRING_KEY_SIZE);
+		strbuf_adds(&text, "\"}");
+	}
+	strbuf_adds(&text, "],\n \"epochs\":[");
+	for (size_t i = 0; i < keys->epoch_count; i++) {
+		clock_format(keys->epochs[i].from_us, from);
+		strbuf_addf(&text, "%s{\"epoch\":%u,\"from\":\"%s\",\"key\":\"", i > 0 ? ",\n  " : "",
+			keys->epochs[i].number, from);
+		strbuf_add_hex(&text, keys->epochs[i].key, KEYRING_KEY_SIZE);
+		strbuf_adds(&text, "\"}");
+	}
+	strbuf_adds(&text, "]}\n");
+	if (strbuf_ok(&text))
+		status = file_replace(path, text.data, text.length, 0600, why);
+	OPENSSL_cleanse(text.data, text.length);
+	strbuf_release(&text);
+	return status;
+}
+
+/* ---- epochs ---- */
+
+static void add_epoch(struct keys *keys, int64_t now_us)
+{
+	struct epoch *epoch = &keys->epochs[keys->epoch_count];
+
+	epoch->number = keys->epoch_count > 0 ? epoch[-1].number + 1 : 1;
+	epoch->from_us = now_us;
+	random_fill(random_system(), epoch->key, sizeof(epoch->key));
+	keys->epoch_count++;
+}
+
+static void drop_oldest(struct keys *keys)
+{
+	memmove(keys->epochs, keys->epochs + 1, (keys->epoch_count - 1) * sizeof(keys->epochs[0]));
+	OPENSSL_cleanse(&keys->epochs[--keys->epoch_count], sizeof(keys->epochs[0]));
+}
+
+/* True when something changed. */
+static bool turn(struct keys *keys, int64_t now_us, int64_t epoch_us, int64_t keep_us)
+{
+	bool has_changed = false;
+
+	/* An epoch ended when the next began. */
+	while (keys->epoch_count > 1 && now_us - keys->epochs[1].from_us >= keep_us) {
+		drop_oldest(keys);
+		has_changed = true;
+	}
+	if (keys->epoch_count == 0 || now_us - keys->epochs[keys->epoch_count - 1].from_us >= epoch_us) {
+		if (keys->epoch_count == KEYRING_EPOCHS_MAX)
+			drop_oldest(keys);
+		add_epoch(keys, now_us);
+		has_changed = true;
+	}
+	return has_changed;
+}
+
+enum status keyring_tend(struct keyring *keyring, struct strbuf *why)
+{
+	enum status status = STATUS_OK;
+	struct keys keys;
+
+	/* Only this function writes, and it is called by one thread, so nothing changes between the two locks. */
+	pthread_mutex_lock(&keyring->lock);
+	keys = keyring->keys;
+	pthread_mutex_unlock(&keyring->lock);
+	if (!turn(&keys, clock_wall_us(keyring->clock), keyring->epoch_us, keyring->keep_us))
+		goto out;
+	status = write_file(keyring->path, &keys, why);
+	if (status != STATUS_OK)
+		goto out;
+	pthread_mutex_lock(&keyring->lock);
+	keyring->keys = keys;
+	pthread_mutex_unlock(&keyring->lock);
+	keyring_subjects_changed(keyring);
+	LOG_INFO("subject_epoch", "epoch", log_number(keys.epochs[keys.epoch_count - 1].number));
+out:
+	OPENSSL_cleanse(&keys, sizeof(keys));
+	return status;
+}
+
+void keyring_epoch(struct keyring *keyring, uint32_t *epoch_out, uint8_t key_out[KEYRING_KEY_SIZE])
+{
+	must(keyring_epoch_at(keyring, 0, epoch_out, key_out));
+}
+
+bool keyring_epoch_at(struct keyring *keyring, size_t n, uint32_t *epoch_out, uint8_t key_out[KEYRING_KEY_SIZE])
+{
+	bool is_there;
+
+	pthread_mutex_lock(&keyring->lock);
+	is_there = n < keyring->keys.epoch_count;
+	if (is_there) {
+		const struct epoch *epoch = &keyring->keys.epochs[keyring->keys.epoch_count - 1 - n];
+
+		*epoch_out = epoch->number;
+		memcpy(key_out, epoch->key, KEYRING_KEY_SIZE);
+	}
+	pthread_mutex_unlock(&keyring->lock);
+	return is_there;
+}
+
+uint64_t keyring_generation(const struct keyring *keyring)
+{
+	return atomic_load_explicit(&keyring->generation, memory_order_acquire);
+}
+
+void keyring_subjects_changed(struct keyring *keyring)
+{
+	atomic_fetch_add_explicit(&keyring->generation, 1, memory_order_acq_rel);
+}
+
+/* ---- wrapping ---- */
+
+static bool seal(EVP_CIPHER_CTX *context, const struct master *master, const char *ref,
+	const uint8_t key[KEYRING_KEY_SIZE], uint8_t *wrapped)
+{
+	int length;
+
+	return EVP_EncryptInit_ex(context, EVP_aes_256_gcm(), NULL, master->key, wrapped + NONCE_AT) == 1 &&
+	       EVP_EncryptUpdate(context, NULL, &length, (const uint8_t *)ref, (int)strlen(ref)) == 1 &&
+	       EVP_EncryptUpdate(context, wrapped + KEY_AT, &length, key, KEYRING_KEY_SIZE) == 1 &&
+	       EVP_EncryptFinal_ex(context, wrapped + TAG_AT, &length) == 1 &&
+	       EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_GCM_GET_TAG, TAG_SIZE, wrapped + TAG_AT) == 1;
+}
+
+bool keyring_wrap(struct keyring *keyring, const char *ref, const uint8_t key[KEYRING_KEY_SIZE],
+	uint8_t wrapped_out[KEYRING_WRAPPED_SIZE])
+{
+	const struct master *master = &keyring->keys.masters[0];
+	EVP_CIPHER_CTX *context = EVP_CIPHER_CTX_new();
+	bool is_done;
+
+	wrapped_out[0] = WRAP_VERSION;
+	for (int i = 0; i < 4; i++)
+		wrapped_out[1 + i] = (uint8_t)(master->id >> (24 - 8 * i));
+	random_fill(random_system(), wrapped_out + NONCE_AT, NONCE_SIZE);
+	is_done = context != NULL && seal(context, master, ref, key, wrapped_out);
+	EVP_CIPHER_CTX_free(context);
+	return is_done;
+}
+
+static bool open_sealed(EVP_CIPHER_CTX *context, const struct master *master, const char *ref, const uint8_t *wrapped,
+	uint8_t key[KEYRING_KEY_SIZE])
+{
+	uint8_t tag[TAG_SIZE];
+	int length;
+
+	memcpy(tag, wrapped + TAG_AT, TAG_SIZE);
+	return EVP_DecryptInit_ex(context, EVP_aes_256_gcm(), NULL, master->key, wrapped + NONCE_AT) == 1 &&
+	       EVP_DecryptUpdate(context, NULL, &length, (const uint8_t *)ref, (int)strlen(ref)) == 1 &&
+	       EVP_DecryptUpdate(context, key, &length, wrapped + KEY_AT, KEYRING_KEY_SIZE) == 1 &&
+	       EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_GCM_SET_TAG, TAG_SIZE, tag) == 1 &&
+	       EVP_DecryptFinal_ex(context, key + length, &length) == 1;
+}
+
+bool keyring_unwrap(struct keyring *keyring, const char *ref, const uint8_t *wrapped, size_t size,
+	uint8_t key_out[KEYRING_KEY_SIZE])
+{
+	EVP_CIPHER_CTX *context = NULL;
+	bool is_open = false;
+	uint32_t id = 0;
+
+	memset(key_out, 0, KEYRING_KEY_SIZE);
+	if (size != KEYRING_WRAPPED_SIZE || wrapped[0] != WRAP_VERSION)
+		return false;
+	for (int i = 0; i < 4; i++)
+		id = id << 8 | wrapped[1 + i];
+	context = EVP_CIPHER_CTX_new();
+	for (size_t i = 0; context != NULL && !is_open && i < keyring->keys.master_count; i++)
+		is_open = keyring->keys.masters[i].id == id &&
+			  open_sealed(context, &keyring->keys.masters[i], ref, wrapped, key_out);
+	EVP_CIPHER_CTX_free(context);
+	if (!is_open)
+		OPENSSL_cleanse(key_out, KEYRING_KEY_SIZE);
+	return is_open;
+}
+
+/* ---- life ---- */
+
+static struct keyring *make(const char *path, const struct clock_source *clock)
+{
+	struct keyring *keyring = calloc(1, sizeof(*keyring));
+
+	if (keyring == NULL)
+		return NULL;
+	must(pthread_mutex_init(&keyring->lock, NULL) == 0);
+	keyring->clock = clock;
+	keyring->path = strdup(path);
+	if (keyring->path != NULL)
+		return keyring;
+	keyring_destroy(keyring);
+	return NULL;
+}
+
+enum status keyring_read(const char *path, struct keyring **keyring_out, struct strbuf *why)
+{
+	struct keyring *keyring = make(path, clock_system());
+	enum status status = STATUS_NO_MEMORY;
+
+	*keyring_out = NULL;
+	if (keyring != NULL)
+		status = read_file(path, &keyring->keys, why);
+	if (status == STATUS_OK)
+		*keyring_out = keyring;
+	else
+		keyring_destroy(keyring);
+	return status;
+}
+
+static enum status begin(struct keyring *keyring, struct strbuf *why)
+{
+	enum status status = read_file(keyring->path, &keyring->keys, why);
+
+	if (status != STATUS_NOT_FOUND)
+		return status;
+	strbuf_reset(why);
+	keyring->keys.masters[0].id = 1;
+	random_fill(random_system(), keyring->keys.masters[0].key, KEYRING_KEY_SIZE);
+	keyring->keys.master_count = 1;
+	add_epoch(&keyring->keys, clock_wall_us(keyring->clock));
+	return write_file(keyring->path, &keyring->keys, why);
+}
+
+enum status keyring_open(const struct keyring_settings *settings, const struct clock_source *clock,
+	struct keyring **keyring_out, struct strbuf *why)
+{
+	struct keyring *keyring = make(settings->path, clock);
+	enum status status = STATUS_NO_MEMORY;
+
+	*keyring_out = NULL;
+	must(settings->epoch_s > 0 && settings->keep_s >= 0);
+	if (keyring == NULL)
+		return status;
+	keyring->epoch_us = settings->epoch_s * 1000000;
+	keyring->keep_us = settings->keep_s * 1000000;
+	status = begin(keyring, why);
+	if (status == STATUS_OK)
+		status = keyring_tend(keyring, why);
+	if (status == STATUS_OK)
+		*keyring_out = keyring;
+	else
+		keyring_destroy(keyring);
+	return status;
+}
+
+void keyring_destroy(struct keyring *keyring)
+{
+	if (keyring == NULL)
+		return;
+	pthread_mutex_destroy(&keyring->lock);
+	OPENSSL_cleanse(&keyring->keys, sizeof(keyring->keys));
+	free(keyring->path);
+	free(keyring);
+}
