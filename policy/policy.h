@@ -27,6 +27,8 @@
 #include "base/status.h"
 #include "base/strbuf.h"
 #include "policy/tools.h"
+#include "policy/log_proof.h"
+#include "policy/log_reader.h"
 
 /* ---- the policy: an immutable snapshot, counted references ---- */
 
