@@ -54,6 +54,7 @@ struct command_group {
 /* Runs the subcommand argv[1] names; shows help for none, "help", "-h" and "--help". */
 int command_group_run(const struct command_group *group, int argc, char **argv);
 
+int command_audit(int argc, char **argv);
 int command_callers(int argc, char **argv);
 int command_config(int argc, char **argv);
 int command_db(int argc, char **argv);

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the `homeward audit` commands share, and the commands their table is made of. */
+#ifndef CLI_AUDIT_H
+#define CLI_AUDIT_H
+
+#include "cli/command.h"
+#include "policy/policy.h"
+
+/* ---- one function a subcommand: a new one is a line here and a row in audit_command.c ---- */
+
+int audit_receipt(int argc, char **argv);
+int audit_show(int argc, char **argv);
+int audit_verify(int argc, char **argv);
+
+/* ---- shared ---- */
+
+/* A key as people give it: the text itself, or a file that holds it.  EXIT_CODE_OK, or what was said. */
+int audit_key(const char *text, struct note_verifier *verifier_out);
+/* Opens the log in `directory`; key NULL: without asking whose signature it has. */
+int audit_open(const char *directory, const struct note_verifier *key, struct log_reader **reader_out);
+/* The argument as an index; false after saying so. */
+bool audit_index(struct command_line *line, const char *text, uint64_t *index_out);
+
+#endif
