@@ -148,8 +148,12 @@ static bool read_words(struct command_line *line, struct explain *explain, json_
 		request->operation = GATE_ASK;
 	else if (strcmp(explain->operation, "serve") == 0)
 		request->operation = GATE_SERVE;
+	else if (strcmp(explain->operation, "send") == 0)
+		request->operation = GATE_SEND;
+	else if (strcmp(explain->operation, "receive") == 0)
+		request->operation = GATE_RECEIVE;
 	else
-		line->exit_code = command_line_wrong(line, "--operation is local, ask or serve");
+		line->exit_code = command_line_wrong(line, "--operation is local, ask, serve, send or receive");
 	if (explain->roaming != NULL && strcmp(explain->roaming, "active") == 0)
 		request->roaming = ROAMING_ACTIVE;
 	else if (explain->roaming != NULL && strcmp(explain->roaming, "none") == 0)
@@ -170,9 +174,14 @@ static bool read_words(struct command_line *line, struct explain *explain, json_
 /* What follows from the operation need not be said. */
 static void fill_regions(const struct policy *policy, struct gate_request *request)
 {
-	if (request->operation != GATE_SERVE && request->requester == NULL)
+	bool is_event = request->operation == GATE_SEND || request->operation == GATE_RECEIVE;
+
+	/* Whether an event has a schema is not known here: any classification will do. */
+	if (is_event && !policy_type_is_opaque(policy, request->type))
+		request->classification = "public";
+	if (request->operation != GATE_SERVE && request->operation != GATE_RECEIVE && request->requester == NULL)
 		request->requester = policy_home(policy);
-	if (request->to == NULL && request->operation == GATE_LOCAL)
+	if (request->to == NULL && (request->operation == GATE_LOCAL || request->operation == GATE_RECEIVE))
 		request->to = policy_home(policy);
 	if (request->to == NULL && request->operation == GATE_SERVE)
 		request->to = request->requester;

@@ -20,7 +20,7 @@
 #include "base/log.h"
 #include "base/must.h"
 
-static const char *const kind_names[] = { "ask", "serve", "got", "deny" };
+static const char *const kind_names[] = { "ask", "serve", "got", "deny", "send", "receive" };
 
 void entry_list_init(struct entry_list *list)
 {
@@ -309,7 +309,7 @@ static void register_metrics(struct access_log *log)
 	struct metric *kinds = metric_register(
 		METRIC_COUNTER, "homeward_access_entries_total", "Access log entries made, by kind.", "kind");
 
-	for (int i = ACCESS_ASK; i <= ACCESS_DENY; i++)
+	for (int i = 0; i < ACCESS_KINDS; i++)
 		log->kinds[i] = metric_series(kinds, kind_names[i], (char *)NULL);
 	log->decisions = metric_register(METRIC_COUNTER, "homeward_policy_decisions_total",
 		"Decisions about crossings; rule is the first that decided.", "operation,decision,rule");

@@ -58,6 +58,9 @@ struct access_batch {
 	int64_t sent_us;
 };
 
+enum access_kind { ACCESS_ASK, ACCESS_SERVE, ACCESS_GOT, ACCESS_DENY, ACCESS_SEND, ACCESS_RECEIVE };
+#define ACCESS_KINDS 6
+
 struct grant_question;
 struct grant_round;
 
@@ -91,11 +94,9 @@ struct access_log {
 	bool will_flush_grants;
 
 	struct metric *decisions;
-	struct metric_series *kinds[4], *failures, *queue, *commits;
+	struct metric_series *kinds[ACCESS_KINDS], *failures, *queue, *commits;
 	struct log_limit write_failed;
 };
-
-enum access_kind { ACCESS_ASK, ACCESS_SERVE, ACCESS_GOT, ACCESS_DENY };
 
 struct access_columns {
 	enum access_kind kind;

@@ -147,7 +147,7 @@ static bool see_all(struct seeing *seeing, const char *region)
 
 	for (int type = 1; type <= policy->types.count; type++) {
 		for (int operation = GATE_OPERATIONS - 1; operation >= 0; operation--) {
-			if ((operation == GATE_LOCAL) != is_home)
+			if ((operation == GATE_LOCAL) != is_home || operation == GATE_RECEIVE)
 				continue;
 			enumeration_begin(&seeing->points, &policy, 1, (enum gate_operation)operation,
 				policy->types.text[type], region);

@@ -50,7 +50,8 @@ void facts_of_request(const struct policy *policy, const struct gate_request *re
 		facts->id[ATTRIBUTE_ROAMING] = (uint8_t)names_find(&policy->roaming, "active");
 	else if (request->roaming == ROAMING_NONE)
 		facts->id[ATTRIBUTE_ROAMING] = (uint8_t)names_find(&policy->roaming, "none");
-	if (facts->type != NAME_OTHER && json_is_object(request->record))
+	if (facts->type != NAME_OTHER && json_is_object(request->record) &&
+		(OPERATION_BIT(request->operation) & OPERATIONS_RECORD) != 0)
 		flags_of_record(policy, request->record, facts);
 }
 
@@ -74,8 +75,24 @@ bool facts_are_consistent(const struct policy *policy, const struct facts *facts
 		return from_home && !to_home && !to_unknown;
 	case GATE_SERVE:
 		return !to_home && is_same_region(facts, ATTRIBUTE_REQUESTER, ATTRIBUTE_TO);
+	case GATE_SEND:
+		return from_home && !to_home && !to_unknown;
+	case GATE_RECEIVE:
+		return to_home && !from_home && facts->id[ATTRIBUTE_REQUESTER] != NAME_UNKNOWN;
 	}
 	return false;
+}
+
+void facts_set_regions(const struct policy *policy, struct facts *facts, uint8_t other_id, const char *other)
+{
+	bool from_home = facts->operation == GATE_LOCAL || facts->operation == GATE_ASK ||
+			 facts->operation == GATE_SEND;
+	bool to_home = facts->operation == GATE_LOCAL || facts->operation == GATE_RECEIVE;
+
+	facts->id[ATTRIBUTE_REQUESTER] = from_home ? (uint8_t)policy->home_id : other_id;
+	facts->region[ATTRIBUTE_REQUESTER] = from_home ? policy->home : other;
+	facts->id[ATTRIBUTE_TO] = to_home ? (uint8_t)policy->home_id : other_id;
+	facts->region[ATTRIBUTE_TO] = to_home ? policy->home : other;
 }
 
 bool rule_is_about(const struct rule *rule, const struct facts *facts)
@@ -197,6 +214,23 @@ void policy_decide(const struct policy *policy, const struct gate_request *reque
 		return;
 	}
 	facts_decide(policy, &facts, decision);
+	/* 8: an event crosses whole or not at all. */
+	if (decision->permitted && (OPERATION_BIT(request->operation) & OPERATIONS_EVENT) != 0)
+		event_decide(policy, request, decision);
+}
+
+bool policy_may_permit(const struct policy *policy, enum gate_operation operation, int type)
+{
+	if ((OPERATION_BIT(operation) & OPERATIONS_EVENT) == 0)
+		return true;
+	for (size_t i = 0; i < policy->rule_count; i++) {
+		const struct rule *rule = &policy->rules[i];
+
+		if (!rule->is_forbid && (rule->operations & OPERATION_BIT(operation)) != 0 &&
+			(rule->types & NAME_BIT(type)) != 0)
+			return true;
+	}
+	return false;
 }
 
 bool policy_reads_roaming(

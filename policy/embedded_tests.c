@@ -21,11 +21,11 @@ static void default_regions(const struct policy *policy, struct facts *facts)
 {
 	bool has_requester = facts->id[ATTRIBUTE_REQUESTER] != NAME_UNKNOWN;
 
-	if (!has_requester && facts->operation != GATE_SERVE)
+	if (!has_requester && facts->operation != GATE_SERVE && facts->operation != GATE_RECEIVE)
 		set_region(facts, ATTRIBUTE_REQUESTER, policy->home_id, policy->home);
 	if (facts->id[ATTRIBUTE_TO] != NAME_UNKNOWN)
 		return;
-	if (facts->operation == GATE_LOCAL)
+	if (facts->operation == GATE_LOCAL || facts->operation == GATE_RECEIVE)
 		set_region(facts, ATTRIBUTE_TO, policy->home_id, policy->home);
 	else if (facts->operation == GATE_SERVE && has_requester)
 		set_region(facts, ATTRIBUTE_TO, facts->id[ATTRIBUTE_REQUESTER], facts->region[ATTRIBUTE_REQUESTER]);
@@ -42,7 +42,7 @@ static void read_fact(struct reading *reading, const char *key, const json_t *va
 	if (strcmp(key, "operation") == 0) {
 		id = text != NULL ? operation_find(text) : -1;
 		if (id < 0)
-			reading_complain(reading, "must be \"local\", \"ask\" or \"serve\"");
+			reading_complain(reading, "must be " OPERATION_NAMES);
 		else
 			facts->operation = (enum gate_operation)id;
 	} else if (strcmp(key, "type") == 0) {

@@ -168,13 +168,7 @@ static void place(struct enumeration *enumeration, const struct axis *axis)
 		int attribute = axis->attribute[i];
 
 		if (attribute == AXIS_OTHER_REGION) {
-			const struct policy *policy = enumeration->policies[i];
-			bool is_ask = facts->operation == GATE_ASK;
-
-			facts->id[ATTRIBUTE_TO] = value->id[i];
-			facts->region[ATTRIBUTE_TO] = value->text;
-			facts->id[ATTRIBUTE_REQUESTER] = is_ask ? (uint8_t)policy->home_id : value->id[i];
-			facts->region[ATTRIBUTE_REQUESTER] = is_ask ? policy->home : value->text;
+			facts_set_regions(enumeration->policies[i], facts, value->id[i], value->text);
 		} else if (attribute >= 0) {
 			facts->id[attribute] = value->id[i];
 			if (attribute < ATTRIBUTE_REGIONS)
@@ -204,7 +198,7 @@ uint64_t enumeration_begin(struct enumeration *enumeration, const struct policy 
 	}
 	add_other_region(enumeration, region);
 	add_fixed_attributes(enumeration, region);
-	if (operation != GATE_ASK)
+	if ((OPERATION_BIT(operation) & OPERATIONS_RECORD) != 0)
 		add_flags(enumeration);
 	for (int i = 0; i < enumeration->axis_count; i++) {
 		place(enumeration, &enumeration->axes[i]);

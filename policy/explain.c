@@ -136,6 +136,8 @@ static void add_verdict(
 		strbuf_adds(text, "the policy does not describe this type");
 	else if (request->now_wall_us >= policy->not_after_us && policy->type[facts->type].is_personal)
 		strbuf_adds(text, "the policy has expired and the type is personal");
+	else if ((OPERATION_BIT(facts->operation) & OPERATIONS_EVENT) != 0)
+		policy_event_refusal(policy, request, text);
 	else if (decision.rule_count == 0)
 		strbuf_adds(text, "no rule permits it");
 	else

@@ -43,7 +43,8 @@ static void read_never(struct reading *reading, json_t *never, struct invariant 
 
 	memset(invariant->allowed, 0xff, sizeof(invariant->allowed));
 	/* Fields at home are no one else's business: an invariant is about borders unless it says otherwise. */
-	invariant->operations = reading_operations(reading, never, OPERATION_BIT(GATE_ASK) | OPERATION_BIT(GATE_SERVE));
+	invariant->operations = reading_operations(
+		reading, never, OPERATION_BIT(GATE_ASK) | OPERATION_BIT(GATE_SERVE) | OPERATION_BIT(GATE_SEND));
 	invariant->types = reading_names(reading, never, "type", &policy->types, false, OBJECT_TYPE_SIZE, false);
 	for (void *at = json_object_iter(never); at != NULL; at = json_object_iter_next(never, at))
 		read_never_key(reading, never, json_object_iter_key(at), invariant);
@@ -118,6 +119,17 @@ static void try_points(
 	} while (enumeration_step(enumeration));
 }
 
+/* Where no rule permits an event everything is denied, and only "never deny" could be broken. */
+static bool is_worth_trying(const struct policy *policy, enum gate_operation operation, int type)
+{
+	bool is_worth = policy_may_permit(policy, operation, type);
+
+	for (size_t i = 0; i < policy->invariant_count && !is_worth; i++)
+		is_worth = !policy->invariants[i].permitted &&
+			   (policy->invariants[i].operations & OPERATION_BIT(operation)) != 0;
+	return is_worth;
+}
+
 enum status invariants_try(const struct policy *policy, struct strbuf *broken)
 {
 	struct enumeration *enumeration = calloc(1, sizeof(*enumeration));
@@ -128,6 +140,8 @@ enum status invariants_try(const struct policy *policy, struct strbuf *broken)
 	for (int pass = 0; pass < 2 && status == STATUS_OK; pass++) {
 		for (int operation = 0; operation < GATE_OPERATIONS; operation++) {
 			for (int type = 1; type <= policy->types.count; type++) {
+				if (!is_worth_trying(policy, (enum gate_operation)operation, type))
+					continue;
 				points += enumeration_begin(enumeration, &policy, 1, (enum gate_operation)operation,
 					policy->types.text[type], NULL);
 				if (pass == 1)

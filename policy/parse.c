@@ -108,17 +108,40 @@ static void read_flag(struct reading *reading, const char *name, json_t *value, 
 	reading_leave(reading, mark);
 }
 
+/* An event type without a schema: all or nothing of it crosses. */
+static void read_opaque(struct reading *reading, const json_t *value, struct policy_type *type)
+{
+	const char *classification = reading_string(reading, value, "classification", true);
+
+	if (!json_is_true(json_object_get(value, "opaque")))
+		reading_complain_at(reading, "opaque", "must be true, or be left out");
+	if (json_object_get(value, "fields") != NULL)
+		reading_complain_at(reading, "fields", "an opaque type has the one field \"" OPAQUE_FIELD "\"");
+	type->fields[type->field_count++] = OPAQUE_FIELD;
+	type->classification = classification;
+	if (classification != NULL && !policy_classification_is_known(classification))
+		reading_complain_at(reading, "classification", "must be " CLASSIFICATION_NAMES);
+	else if (classification != NULL && policy_classification_is_personal(classification) && !type->is_personal)
+		reading_complain_at(reading, "personal", "must be true: the classification is %s", classification);
+}
+
 static void read_type(struct reading *reading, json_t *value, struct policy_type *type)
 {
-	static const char *const keys[] = { "fields", "flags", "personal", NULL };
+	static const char *const keys[] = { "fields", "flags", "personal", "opaque", "classification", NULL };
 	json_t *flags = json_object_get(value, "flags");
 	size_t mark;
 
 	if (!reading_check_object(reading, value, keys))
 		return;
-	read_type_fields(reading, value, type);
 	if (!json_get_boolean(value, "personal", &type->is_personal))
 		reading_complain_at(reading, "personal", "must be true or false");
+	if (json_object_get(value, "opaque") != NULL)
+		read_opaque(reading, value, type);
+	else
+		read_type_fields(reading, value, type);
+	if (json_object_get(value, "opaque") == NULL && json_object_get(value, "classification") != NULL)
+		reading_complain_at(
+			reading, "classification", "is only for an opaque type; others have it in their schema");
 	if (flags == NULL)
 		return;
 	mark = reading_enter(reading, "flags");

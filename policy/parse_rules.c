@@ -48,9 +48,9 @@ static void check_flag(struct reading *reading, const struct rule *rule, int att
 
 	if (flag < 0)
 		return;
-	if ((rule->operations & OPERATION_BIT(GATE_ASK)) != 0)
+	if ((rule->operations & ~OPERATIONS_RECORD) != 0)
 		reading_complain(reading,
-			"%s is never known to an \"ask\", which has no record yet; name the rule's operations",
+			"%s is known to \"local\" and \"serve\" only, which have a record; name the rule's operations",
 			policy->flags.text[flag + 1]);
 	for (int type = 1; type <= policy->types.count; type++) {
 		if ((rule->types & NAME_BIT(type)) != 0 && policy->type[type].flag_fields[flag] == NULL)
@@ -193,7 +193,8 @@ static void read_scope(struct reading *reading, const json_t *value, struct rule
 {
 	struct policy *policy = reading->policy;
 
-	rule->operations = reading_operations(reading, value, OPERATIONS_ALL);
+	/* A permit that was written for lookups must not let events through as well. */
+	rule->operations = reading_operations(reading, value, rule->is_forbid ? OPERATIONS_ALL : OPERATIONS_LOOKUP);
 	rule->from = reading_names(reading, value, "from", &policy->regions, true, REGION_SIZE, false);
 	rule->to = reading_names(reading, value, "to", &policy->regions, true, REGION_SIZE, false);
 	rule->types = reading_names(reading, value, "type", &policy->types, false, OBJECT_TYPE_SIZE, false);
@@ -201,6 +202,10 @@ static void read_scope(struct reading *reading, const json_t *value, struct rule
 	rule->callers = reading_names(reading, value, "caller", &policy->callers, true, CALLER_SIZE, false);
 	if (json_object_get(value, "caller") != NULL)
 		policy->is_read[ATTRIBUTE_CALLER] = true;
+	/* Data that nobody described crosses only by a rule that names it. */
+	for (int type = 1; type <= policy->types.count && !rule->is_forbid; type++)
+		if (json_object_get(value, "type") == NULL && policy->type[type].classification != NULL)
+			rule->types &= ~NAME_BIT(type);
 	/* What is not known may be on the list. */
 	if (rule->is_forbid) {
 		rule->purposes |= NAME_BIT(NAME_UNKNOWN);

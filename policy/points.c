@@ -89,7 +89,8 @@ static bool write_point(struct listing *listing)
 		.station_region = facts->region[ATTRIBUTE_STATION_REGION],
 		.roaming = roaming == NULL ? ROAMING_UNKNOWN
 					   : (strcmp(roaming, "active") == 0 ? ROAMING_ACTIVE : ROAMING_NONE),
-		.record = points->operation == GATE_ASK ? NULL : listing->record,
+		.record = (OPERATION_BIT(points->operation) & OPERATIONS_RECORD) != 0 ? listing->record : NULL,
+		.classification = policy_type_is_opaque(policy, points->type) ? NULL : "public",
 		.now_wall_us = listing->now_us,
 	};
 	struct strbuf *line = &listing->line;
@@ -134,6 +135,8 @@ static bool write_points(struct listing *listing)
 
 	for (int operation = 0; operation < GATE_OPERATIONS; operation++) {
 		for (int type = 1; type <= policy->types.count; type++) {
+			if (!policy_may_permit(policy, (enum gate_operation)operation, type))
+				continue;
 			enumeration_begin(listing->points, &policy, 1, (enum gate_operation)operation,
 				policy->types.text[type], NULL);
 			do {

@@ -148,7 +148,7 @@ const char *fact_text(const struct policy *policy, const struct facts *facts, in
 				: attribute_values_of(policy, attribute)->text[id];
 }
 
-static const char *const operations[] = { "local", "ask", "serve" };
+static const char *const operations[] = { "local", "ask", "serve", "send", "receive" };
 
 const char *operation_name(enum gate_operation operation)
 {
@@ -157,7 +157,7 @@ const char *operation_name(enum gate_operation operation)
 
 int operation_find(const char *name)
 {
-	for (int i = 0; i < 3; i++) {
+	for (int i = 0; i < GATE_OPERATIONS; i++) {
 		if (strcmp(operations[i], name) == 0)
 			return i;
 	}

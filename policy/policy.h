@@ -8,9 +8,10 @@
  * Nothing else can make one, and nothing may be sent to another region without
  * one (router and handlers ask for it by type).
  *
- * Three operations: `local` (this region reads its own object: no crossing, no
+ * Five operations: `local` (this region reads its own object: no crossing, no
  * entry, but the purpose still limits the fields), `ask` (an id is about to leave
- * for its home), `serve` (fields are about to leave for the requester).
+ * for its home), `serve` (fields are about to leave for the requester), `send` (an
+ * event is about to leave) and `receive` (one has come).
  */
 #ifndef POLICY_POLICY_H
 #define POLICY_POLICY_H
@@ -56,8 +57,8 @@ void gate_swap(struct gate *gate, struct policy *policy);
 struct policy *gate_acquire(struct gate *gate);    /* policy_release_reference when done; may be NULL */
 uint64_t gate_generation(const struct gate *gate); /* rises with every swap */
 
-enum gate_operation { GATE_LOCAL, GATE_ASK, GATE_SERVE };
-#define GATE_OPERATIONS 3
+enum gate_operation { GATE_LOCAL, GATE_ASK, GATE_SERVE, GATE_SEND, GATE_RECEIVE };
+#define GATE_OPERATIONS 5
 enum roaming { ROAMING_UNKNOWN, ROAMING_ACTIVE, ROAMING_NONE };
 
 #define GATE_FIELDS_MAX 64
@@ -66,12 +67,14 @@ enum roaming { ROAMING_UNKNOWN, ROAMING_ACTIVE, ROAMING_NONE };
 
 struct gate_request {
 	enum gate_operation operation;
-	const char *requester; /* region that asks: from the certificate, or this region */
-	const char *to; /* region that would receive: the home for ask, the requester for serve, this one for local */
+	const char *requester; /* region that asks: from the certificate, or this region; that sends an event */
+	const char *to; /* region that would receive: the home for ask, the requester for serve, an event's destination,
+			 * this one for local and receive */
 	const char *type, *purpose, *caller;
 	const char *station_region; /* where this region's router places evidence.station; NULL: unknown */
 	enum roaming roaming;
-	const json_t *record; /* for its consent and restriction flags; NULL: all unknown */
+	const json_t *record; /* for its consent and restriction flags; NULL: all unknown.  Of an event: its data */
+	const char *classification; /* of an event's data, by its schema; NULL: there is no schema */
 	bool is_absent; /* there is no such object: denied by the rule word GATE_ABSENT, whatever the policy says */
 	int64_t now_wall_us; /* an expired policy denies */
 };
@@ -88,6 +91,10 @@ struct gate_decision {
 
 /* Pure.  docs/POLICY.md numbers its steps as decide.c does. */
 void policy_decide(const struct policy *policy, const struct gate_request *request, struct gate_decision *decision);
+/* Whether data of this type may be anything, without a schema. */
+bool policy_type_is_opaque(const struct policy *policy, const char *type);
+/* Why an event was denied, for whoever sent it: no rule, or which of its fields no rule lets cross. */
+void policy_event_refusal(const struct policy *policy, const struct gate_request *request, struct strbuf *text);
 /* As policy_decide, and writes for people which rules matched or which condition failed first. */
 void policy_explain(const struct policy *policy, const struct gate_request *request, struct strbuf *text);
 /* Whether any rule for this reads subject.roaming, so that the grant need not be fetched for nothing. */
@@ -135,6 +142,9 @@ typedef void policy_release_done(void *arg, enum status status, struct policy_re
  * and request are copied; request->record only has to live until this returns (flags are read at once).
  * A permitted `serve` of purpose charge.authorize also opens the subject's grant, in the same commit.
  * The entry is given up at the question's deadline (STATUS_DEADLINE).
+ *
+ * Of an event (`send`, `receive`) the question's object is what the event is about; its type is request->type, and
+ * request->record is read before this returns.
  */
 void policy_release_request(struct access_log *log, struct policy *policy, const struct gate_request *request,
 	const struct lookup_question *question, const char *peer, policy_release_done *done, void *arg);

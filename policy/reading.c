@@ -207,7 +207,7 @@ uint8_t reading_operations(struct reading *reading, const json_t *object, uint8_
 		size_t element = reading_enter_index(reading, i);
 
 		if (operation < 0)
-			reading_complain(reading, "must be \"local\", \"ask\" or \"serve\"");
+			reading_complain(reading, "must be " OPERATION_NAMES);
 		else
 			set |= (uint8_t)OPERATION_BIT(operation);
 		reading_leave(reading, element);

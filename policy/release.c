@@ -68,12 +68,14 @@ static bool fill_entry(struct access_log *log, const struct policy *policy, cons
 {
 	const struct gate_decision *decision = &release->decision;
 	struct strbuf fields = STRBUF_INIT;
+	static const enum access_kind permitted_kinds[] = { [GATE_ASK] = ACCESS_ASK,
+		[GATE_SERVE] = ACCESS_SERVE,
+		[GATE_SEND] = ACCESS_SEND,
+		[GATE_RECEIVE] = ACCESS_RECEIVE };
 	struct access_columns columns = {
-		.kind = !decision->permitted             ? ACCESS_DENY
-			: request->operation == GATE_ASK ? ACCESS_ASK
-							 : ACCESS_SERVE,
+		.kind = !decision->permitted ? ACCESS_DENY : permitted_kinds[request->operation],
 		.peer = release->peer,
-		.type = question->object.type,
+		.type = request->type,
 		.operation = operation_name(request->operation),
 		.purpose = question->purpose,
 		.caller = question->caller,
@@ -87,7 +89,7 @@ static bool fill_entry(struct access_log *log, const struct policy *policy, cons
 
 	columns.opens_grant = columns.kind == ACCESS_SERVE && strcmp(question->purpose, "charge.authorize") == 0;
 	if (policy != NULL)
-		policy_field_names(policy, question->object.type, decision->fields, &fields);
+		policy_field_names(policy, request->type, decision->fields, &fields);
 	columns.fields = fields.data;
 	is_filled = strbuf_ok(&fields) && access_entry_fill(log, &columns, question, &release->entry);
 	strbuf_release(&fields);

@@ -32,7 +32,13 @@ enum attribute {
 #define ATTRIBUTE_REGIONS 3 /* the first three are regions */
 
 #define OPERATION_BIT(operation) (1U << (operation))
-#define OPERATIONS_ALL (OPERATION_BIT(GATE_LOCAL) | OPERATION_BIT(GATE_ASK) | OPERATION_BIT(GATE_SERVE))
+#define OPERATIONS_LOOKUP (OPERATION_BIT(GATE_LOCAL) | OPERATION_BIT(GATE_ASK) | OPERATION_BIT(GATE_SERVE))
+#define OPERATIONS_RECORD (OPERATION_BIT(GATE_LOCAL) | OPERATION_BIT(GATE_SERVE)) /* flags are known */
+#define OPERATIONS_EVENT (OPERATION_BIT(GATE_SEND) | OPERATION_BIT(GATE_RECEIVE))
+#define OPERATIONS_ALL (OPERATIONS_LOOKUP | OPERATIONS_EVENT)
+#define OPERATION_NAMES "\"local\", \"ask\", \"serve\", \"send\" or \"receive\""
+
+#define OPAQUE_FIELD "data" /* stands for all that an event without a schema carries */
 
 #define VARIABLE_REQUESTER 1U
 #define VARIABLE_HOME 2U
@@ -59,6 +65,7 @@ struct rule {
 
 struct policy_type {
 	bool is_personal;
+	const char *classification; /* of an opaque type, whose one field is OPAQUE_FIELD; else NULL */
 	size_t field_count;
 	const char *fields[GATE_FIELDS_MAX];
 	const char *flag_fields[POLICY_FLAGS_MAX]; /* the record's member that says it; NULL: no such flag */
@@ -113,6 +120,8 @@ struct policy {
 void facts_of_request(const struct policy *policy, const struct gate_request *request, struct facts *facts);
 /* Whether requester, to and operation fit together. */
 bool facts_are_consistent(const struct policy *policy, const struct facts *facts);
+/* Requester and to of an operation whose other region is this one. */
+void facts_set_regions(const struct policy *policy, struct facts *facts, uint8_t other_id, const char *other);
 bool rule_is_about(const struct rule *rule, const struct facts *facts);
 bool condition_holds(const struct policy *policy, const struct rule *rule, const struct condition *condition,
 	const struct facts *facts);
@@ -137,6 +146,17 @@ bool invariant_is_broken(
 
 /* "subject.restricted ne no", in the words of the file. */
 void rule_condition_text(const struct policy *policy, size_t rule, size_t condition, struct strbuf *text);
+/* How sensitive data is: the words that schemas use. */
+#define CLASSIFICATION_NAMES "\"public\", \"operational\", \"pseudonymous\" or \"personal\""
+bool policy_classification_is_known(const char *classification);
+bool policy_classification_is_personal(const char *classification); /* pseudonymous data is about a person too */
+
+/* False for events that no rule could permit: most types are of objects, and need not be tried as events. */
+bool policy_may_permit(const struct policy *policy, enum gate_operation operation, int type);
+
+/* Of an event that the rules permit: all its fields must be among those permitted, or it is denied. */
+void event_decide(const struct policy *policy, const struct gate_request *request, struct gate_decision *decision);
+
 /* The name of a value in facts, for people. */
 const char *fact_text(const struct policy *policy, const struct facts *facts, int attribute);
 

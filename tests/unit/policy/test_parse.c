@@ -86,7 +86,7 @@ static const struct {
 	{ RULES("{" SERVE ",\"fields\":[\"*\"]}"), "/rules/0/fields: \"*\" is only for a rule with" },
 	{ RULES("{\"id\":\"A\",\"effect\":\"forbid\",\"fields\":[\"uid\"]}"), "/rules/0/fields: a forbid has none" },
 	{ RULES("{\"id\":\"A\",\"effect\":\"forbid\",\"operation\":[\"list\"]}"),
-		"/rules/0/operation/0: must be \"local\", \"ask\" or \"serve\"" },
+		"/rules/0/operation/0: must be \"local\", \"ask\", \"serve\", \"send\" or \"receive\"" },
 	{ RULES("{\"id\":\"A\",\"effect\":\"forbid\",\"type\":[\"tokn\"]}"),
 		"/rules/0/type/0: \"tokn\" is not one of the names declared" },
 	{ RULES("{\"id\":\"A\",\"effect\":\"forbid\",\"to\":[]}"), "/rules/0/to: must be a list that is not empty" },
@@ -106,7 +106,7 @@ static const struct {
 		"type station has no flag subject.restricted" },
 	{ RULES("{\"id\":\"A\",\"effect\":\"forbid\",\"type\":[\"token\"],"
 		"\"when\":[[\"subject.restricted\",\"ne\",\"no\"]]}"),
-		"subject.restricted is never known to an \"ask\"" },
+		"subject.restricted is known to \"local\" and \"serve\" only" },
 	{ RULES("{" SERVE ",\"fields\":[\"uid\"],\"obligations\":{\"audit\":\"sync\"}}"),
 		"/rules/0/obligations/audit: unknown key" },
 	{ RULES("{" SERVE ",\"fields\":[\"uid\"],\"obligations\":{\"cache_ttl_max_s\":-1}}"),
