@@ -165,7 +165,15 @@ void admin_collect_metrics(void *arg)
 		set_gauge("homeward_route_table_routes", "Routes in the table in use.",
 			(double)routes_count(service->routes));
 	}
-	if (service->gate != NULL)
+	if (service->gate != NULL) {
+		struct policy *policy = gate_acquire(service->gate);
+
 		set_gauge("homeward_policy_generation", "How many times the policy was swapped.",
 			(double)gate_generation(service->gate));
+		if (policy != NULL)
+			set_gauge("homeward_policy_not_after_timestamp_seconds",
+				"When the policy in force expires: personal types are denied from then on.",
+				(double)(policy_not_after_us(policy) / 1000000));
+		policy_release_reference(policy);
+	}
 }

@@ -152,7 +152,8 @@ static int serve(const char *config, const char *ports_file)
 		status = write_ports(service, ports_file, &why);
 	if (status != STATUS_OK) {
 		LOG_ERROR("start_failed", "status", status_name(status), "reason", why.data);
-		code = status == STATUS_INVALID || status == STATUS_CONFLICT || status == STATUS_NOT_FOUND
+		code = status == STATUS_INVALID || status == STATUS_CONFLICT || status == STATUS_NOT_FOUND ||
+				       status == STATUS_FORBIDDEN
 			       ? EXIT_CODE_CONFIGURATION
 			       : EXIT_CODE_FAILED;
 		goto out;

@@ -32,6 +32,7 @@ static enum status start_identity(struct service *service, struct strbuf *why)
 	const struct settings *settings = service->settings;
 	struct tls_files files = { settings->tls.certificate, settings->tls.key, settings->tls.ca,
 		settings->tls.crl[0] != '\0' ? settings->tls.crl : NULL };
+	struct policy_load load;
 	struct policy *policy = NULL;
 	enum status status;
 
@@ -44,14 +45,12 @@ static enum status start_identity(struct service *service, struct strbuf *why)
 	status = tls_store_create(&files, settings->trust_domain, settings->region, &service->tls, why);
 	if (status != STATUS_OK)
 		return status;
-	status = policy_read(settings->policy.file, &policy, why);
-	if (status != STATUS_OK)
-		return status;
-	if (strcmp(policy_home(policy), settings->region) != 0) {
-		strbuf_addf(why, "%s: speaks for region %s, this is %s", settings->policy.file, policy_home(policy),
-			settings->region);
+	status = service_read_policy(service, settings, &policy, &load, why);
+	if (status == STATUS_OK)
+		status = service_accept_policy(service, settings, &load, why);
+	if (status != STATUS_OK) {
 		policy_release_reference(policy);
-		return STATUS_INVALID;
+		return status;
 	}
 	service->gate = gate_create(policy, clock_system());
 	return service->gate != NULL ? STATUS_OK : STATUS_NO_MEMORY;

@@ -77,6 +77,16 @@ void service_stop(struct service *service);
 MUST_CHECK enum status service_reload(
 	struct service *service, struct strbuf *applied, struct strbuf *restart_needed, struct strbuf *why);
 
+/* The policy file of these settings, believed; a refusal is recorded. */
+MUST_CHECK enum status service_read_policy(struct service *service, const struct settings *settings,
+	struct policy **policy_out, struct policy_load *load_out, struct strbuf *why);
+/* The last step before it comes into force: remembers it, and records how that went. */
+MUST_CHECK enum status service_accept_policy(
+	struct service *service, const struct settings *settings, const struct policy_load *load, struct strbuf *why);
+/* Each policy file that was read ends here: in a metric and the log. */
+void service_record_policy(
+	struct service *service, const struct policy_load *load, bool is_accepted, const char *reason);
+
 /* Gives the peer table the peers of these settings. */
 MUST_CHECK enum status service_define_peers(struct service *service, const struct settings *settings);
 

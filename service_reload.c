@@ -56,6 +56,7 @@ enum status service_reload(
 	struct service *service, struct strbuf *applied, struct strbuf *restart_needed, struct strbuf *why)
 {
 	struct settings *fresh = NULL;
+	struct policy_load load;
 	struct policy *policy = NULL;
 	enum status status;
 
@@ -63,16 +64,13 @@ enum status service_reload(
 	status = settings_read(service->settings->path, &fresh, why);
 	if (status != STATUS_OK)
 		goto out;
-	status = policy_read(fresh->policy.file, &policy, why);
+	status = service_read_policy(service, fresh, &policy, &load, why);
 	if (status != STATUS_OK)
 		goto out;
-	if (strcmp(policy_home(policy), service->settings->region) != 0) {
-		strbuf_addf(why, "%s: speaks for region %s, this is %s", fresh->policy.file, policy_home(policy),
-			service->settings->region);
-		status = STATUS_INVALID;
+	status = tls_store_reload(service->tls, why); /* keeps the old set if it fails */
+	if (status != STATUS_OK)
 		goto out;
-	}
-	status = tls_store_reload(service->tls, why); /* the last that can fail; keeps the old set if it does */
+	status = service_accept_policy(service, fresh, &load, why); /* the last that can fail */
 	if (status != STATUS_OK)
 		goto out;
 

@@ -168,6 +168,8 @@ const struct setting settings_table[] = {
 		"Queries under way on one engine's connection; more are refused."),
 
 	PATH("policy.file", policy.file, "", true, true, "The gate's rules."),
+	{ "policy.keys", SETTING_TEXT, AT(policy.keys), "", 0, 4096, "", NULL, NULL, false, true,
+		"Keys a policy file must be signed by (vkeys, spaces between); with them versions only rise; empty for none." },
 	PATH("access_log.key_file", access_log.key_file, "", false, false,
 		"Key that hashes ids in the access log; empty for access.key in state_dir, made at the first start."),
 	INTEGER("access_log.batch_max", access_log.batch_max, "512", 1, 10000, "", "Entries committed together."),

@@ -66,7 +66,8 @@ static void add_named(
 
 	for (int id = 1; id <= names->count; id++) {
 		/* All flags share one table of values; a flag has only those it is compared with. */
-		if (attribute >= ATTRIBUTE_FLAGS && (policy->mentioned[attribute] & NAME_BIT(id)) == 0)
+		if (attribute >= ATTRIBUTE_FLAGS && attribute < ATTRIBUTE_COUNT &&
+			(policy->mentioned[attribute] & NAME_BIT(id)) == 0)
 			continue;
 		if (except == NULL || strcmp(names->text[id], except) != 0)
 			add_value(enumeration, axis, names->text[id]);

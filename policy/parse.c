@@ -48,6 +48,7 @@ static void read_version(struct reading *reading, const json_t *document, const 
 		reading_complain_at(reading, "version", "must be a whole number, 1 to %lld", POLICY_VERSION_MAX);
 		return;
 	}
+	reading->policy->number = version;
 	hash_sha256(text, size, digest);
 	strbuf_add_hex(&hex, digest, 8);
 	snprintf(reading->policy->version, sizeof(reading->policy->version), "%lld:%s", (long long)version, hex.data);

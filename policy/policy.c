@@ -43,6 +43,11 @@ const char *policy_home(const struct policy *policy)
 	return policy->home;
 }
 
+int64_t policy_not_after_us(const struct policy *policy)
+{
+	return policy->not_after_us;
+}
+
 int policy_test_count(const struct policy *policy)
 {
 	return (int)policy->test_count;

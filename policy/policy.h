@@ -27,6 +27,7 @@
 #include "base/loop.h"
 #include "base/status.h"
 #include "base/strbuf.h"
+#include "policy/signature.h"
 #include "policy/tools.h"
 #include "policy/log_proof.h"
 #include "policy/log_reader.h"
@@ -42,8 +43,9 @@ MUST_CHECK enum status policy_parse(
 MUST_CHECK enum status policy_read(const char *path, struct policy **policy_out, struct strbuf *why);
 struct policy *policy_acquire(struct policy *policy);
 void policy_release_reference(struct policy *policy);
-const char *policy_version(const struct policy *policy); /* "42:9f86d081884c7d65" */
-const char *policy_home(const struct policy *policy);    /* the region it speaks for */
+const char *policy_version(const struct policy *policy);  /* "42:9f86d081884c7d65" */
+const char *policy_home(const struct policy *policy);     /* the region it speaks for */
+int64_t policy_not_after_us(const struct policy *policy); /* from when on personal types are denied */
 int policy_test_count(const struct policy *policy);
 
 /* ---- the gate: the current policy, swapped whole; any thread ---- */

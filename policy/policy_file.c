@@ -6,8 +6,6 @@
 #include "base/file.h"
 #include "policy/reading.h"
 
-#define POLICY_FILE_SIZE_MAX ((size_t)4 << 20)
-
 static enum status read_file(const char *path, bool is_lenient, struct policy **policy_out, struct strbuf *why)
 {
 	struct strbuf text = STRBUF_INIT;

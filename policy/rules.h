@@ -13,9 +13,10 @@
 #include "policy/names.h"
 #include "policy/policy.h"
 
-#define POLICY_RULES_MAX 512              /* more than a person can review */
-#define POLICY_FLAGS_MAX 16               /* consent and restriction flags, over all types */
-#define POLICY_CONDITIONS_MAX 16          /* in one rule */
+#define POLICY_RULES_MAX 512     /* more than a person can review */
+#define POLICY_FLAGS_MAX 16      /* consent and restriction flags, over all types */
+#define POLICY_CONDITIONS_MAX 16 /* in one rule */
+#define POLICY_FILE_SIZE_MAX ((size_t)4 << 20)
 #define POLICY_VERSION_MAX 999999999999LL /* so that policy_version() fits POLICY_VERSION_SIZE */
 
 /* What a condition can be about.  Rule lists (from, to, purpose, caller) read the same values. */
@@ -102,6 +103,7 @@ struct policy {
 	atomic_int references;
 	json_t *document;
 	char version[POLICY_VERSION_SIZE];
+	int64_t number; /* the file's "version" */
 	const char *home;
 	int home_id;
 	int64_t not_after_us;
