@@ -7,9 +7,7 @@
  */
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/file.h"
@@ -104,26 +102,15 @@ static void print_fault(void *arg, const char *path, const char *what)
 	fprintf(stderr, "homeward: %s/%s %s\n", verify->directory, path, what);
 }
 
-/* That the log goes on from a tree of this size and root. */
 static int check_continues(struct log_reader *reader, const struct checkpoint *older, const char *name)
 {
-	const struct checkpoint *newest = log_reader_checkpoint(reader);
-	struct merkle_reader hashes = log_reader_hashes(reader);
-	struct merkle_hash root;
+	struct strbuf why = STRBUF_INIT;
+	int exit_code = EXIT_CODE_OK;
 
-	if (strcmp(older->origin, newest->origin) != 0)
-		return command_fail(EXIT_CODE_FAILED, "%s is of another log, %s", name, older->origin);
-	if (older->size > newest->size)
-		return command_fail(EXIT_CODE_FAILED,
-			"%s has %" PRIu64 " entries, but the log only %" PRIu64 ": its end was cut off", name,
-			older->size, newest->size);
-	if (merkle_root_read(&hashes, older->size, &root) != STATUS_OK)
-		return command_fail(EXIT_CODE_FAILED, "%s", log_reader_why(reader));
-	if (!merkle_equal(&root, &older->root))
-		return command_fail(EXIT_CODE_FAILED,
-			"%s is not the beginning of this log: its first %" PRIu64 " entries were others", name,
-			older->size);
-	return EXIT_CODE_OK;
+	if (log_reader_continues(reader, older, name, &why) != STATUS_OK)
+		exit_code = command_fail(EXIT_CODE_FAILED, "%s", why.data);
+	strbuf_release(&why);
+	return exit_code;
 }
 
 /* A checkpoint in a file, by the log's key; STATUS_NOT_FOUND when there is no file. */

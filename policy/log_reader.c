@@ -362,3 +362,31 @@ out:
 	strbuf_release(&entry);
 	return status;
 }
+
+enum status log_reader_continues(
+	struct log_reader *reader, const struct checkpoint *older, const char *name, struct strbuf *why)
+{
+	struct merkle_reader hashes = log_reader_hashes(reader);
+	struct merkle_hash root;
+	enum status status;
+
+	if (strcmp(older->origin, reader->checkpoint.origin) != 0) {
+		strbuf_addf(why, "%s is of another log, %s", name, older->origin);
+		return STATUS_INVALID;
+	}
+	if (older->size > reader->checkpoint.size) {
+		strbuf_addf(why, "%s has %" PRIu64 " entries, but the log in %s only %" PRIu64 ": its end was cut off",
+			name, older->size, reader->directory, reader->checkpoint.size);
+		return STATUS_INVALID;
+	}
+	status = merkle_root_read(&hashes, older->size, &root);
+	if (status != STATUS_OK) {
+		strbuf_adds(why, log_reader_why(reader));
+		return status;
+	}
+	if (merkle_equal(&root, &older->root))
+		return STATUS_OK;
+	strbuf_addf(why, "%s is not the beginning of the log in %s: its first %" PRIu64 " entries were others", name,
+		reader->directory, older->size);
+	return STATUS_INVALID;
+}

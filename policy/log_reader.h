@@ -41,7 +41,11 @@ typedef bool log_reader_each_entry(void *arg, uint64_t index, const char *entry,
 MUST_CHECK enum status log_reader_each(struct log_reader *reader, uint64_t start, uint64_t end,
 	log_reader_each_entry *each, void *arg, struct strbuf *why);
 
-/* A receipt for the entry, or a proof that the checkpoint goes on from an older one, as text. */
+/* That this log begins with the older checkpoint's tree; `name` is what to call that.  STATUS_INVALID: it does not. */
+MUST_CHECK enum status log_reader_continues(
+	struct log_reader *reader, const struct checkpoint *older, const char *name, struct strbuf *why);
+
+/* A receipt for the entry, as text. */
 MUST_CHECK enum status log_reader_receipt(
 	struct log_reader *reader, uint64_t index, struct strbuf *receipt, struct strbuf *why);
 

@@ -31,6 +31,7 @@
 #include "policy/tools.h"
 #include "policy/log_proof.h"
 #include "policy/log_reader.h"
+#include "policy/witness.h"
 
 /* ---- the policy: an immutable snapshot, counted references ---- */
 
