@@ -258,7 +258,7 @@ static enum status start_services(struct service *service, struct strbuf *why)
 	struct locator_settings locator = { locator_engines, service->engine_count, service->gate, service->routes,
 		service->peers, clock_system(), random_system(), service->settings };
 	struct peer_service_settings peer = { serve_engines, service->engine_count, service->gate, { NULL, NULL },
-		clock_system(), service->settings };
+		clock_system(), service->settings, { NULL, NULL } };
 	enum status status;
 
 	for (size_t i = 0; i < service->engine_count; i++) {

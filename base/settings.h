@@ -84,6 +84,9 @@ struct settings {
 		int64_t ttl_s;
 	} grant;
 	struct {
+		int64_t lookups_per_s, subjects_per_hour, misses_percent, misses_min, slow_per_s, slow_s;
+	} budgets;
+	struct {
 		char *broker; /* "": events are off */
 		char *mesh;   /* path; "": none */
 		char *permitted;

@@ -223,6 +223,17 @@ const struct setting settings_table[] = {
 	INTEGER("events.heartbeat_s", events.heartbeat_s, "10", 2, 600, "s",
 		"A broker silent for twice as long is gone."),
 
+	INTEGER("budgets.lookups_per_s", budgets.lookups_per_s, "20000", 0, 10000000, "",
+		"What one caller of another region may ask of this home, twice as much at once; 0 for no limit."),
+	INTEGER("budgets.subjects_per_hour", budgets.subjects_per_hour, "250000", 0, 10000000, "",
+		"Different objects it may ask for in an hour, 8 to 32 bytes of memory each; 0 for no limit."),
+	INTEGER("budgets.misses_percent", budgets.misses_percent, "50", 0, 100, "%",
+		"Share of a minute's lookups that may be denied or unknown; past it the caller is slowed; 0 for no limit."),
+	INTEGER("budgets.misses_min", budgets.misses_min, "1000", 1, 10000000, "",
+		"Lookups in the minute before that share is looked at."),
+	INTEGER("budgets.slow_per_s", budgets.slow_per_s, "10", 1, 1000000, "", "What a slowed caller still gets."),
+	INTEGER("budgets.slow_s", budgets.slow_s, "60", 1, 86400, "s", "How long it is slowed."),
+
 	CHOICE("log.level", log.level, "info", log_levels, "Lines below this level are not written."),
 	CHOICE("log.format", log.format, "text", log_formats, "key=value text, or one JSON object a line."),
 };

@@ -62,6 +62,12 @@ struct place_station {
 	void *arg;
 };
 
+/* Upward seam: told when a caller of another region first passes a budget in a minute.  Any thread; may be NULL. */
+struct budget_hook {
+	budget_alarmed *alarmed;
+	void *arg;
+};
+
 struct peer_service;
 
 struct peer_service_settings {
@@ -70,7 +76,8 @@ struct peer_service_settings {
 	struct gate *gate;
 	struct place_station place_station;
 	const struct clock_source *clock;
-	const struct settings *settings; /* types, region, timeouts; must outlive it */
+	const struct settings *settings; /* types, region, timeouts, budgets; must outlive it */
+	struct budget_hook budget_hook;
 };
 
 MUST_CHECK enum status peer_service_create(

@@ -19,6 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "base/must.h"
 #include "base/peer_wire.h"
 #include "base/problem.h"
@@ -141,6 +142,12 @@ static struct http_response *answer_of(struct resolve_batch *batch)
 	response = http_response_create_taking(200, "application/json", bytes, size);
 	if (response != NULL)
 		http_response_header(response, "Cache-Control", "no-store");
+	for (size_t i = 0; response != NULL && i < batch->count; i++) {
+		if (batch->answers[i].status == STATUS_OVERLOADED) {
+			http_response_header(response, "Retry-After", "1");
+			break;
+		}
+	}
 	return response;
 }
 
@@ -351,6 +358,36 @@ const struct http_route *peer_service_routes(size_t *count_out)
 
 /* ---- the service ---- */
 
+/* ---- budgets ---- */
+
+static void tell_of_budget(void *arg, const struct budget_alarm *alarm)
+{
+	struct peer_service *service = arg;
+	const char *budget = budget_verdict_name(alarm->verdict);
+
+	metric_add(metric_series(service->budget_alarms, alarm->region, budget, (const char *)NULL), 1);
+	LOG_WARN("budget_exceeded", "peer", alarm->region, "caller", alarm->caller, "budget", budget, "lookups_minute",
+		log_number(alarm->lookups), "misses_minute", log_number(alarm->misses), "subjects_hour",
+		log_number(alarm->subjects));
+	if (service->budget_hook.alarmed != NULL)
+		service->budget_hook.alarmed(service->budget_hook.arg, alarm);
+}
+
+static enum status create_budgets(struct peer_service *service)
+{
+	const struct settings *settings = service->settings;
+	struct budget_limits limits = { settings->budgets.lookups_per_s, settings->budgets.subjects_per_hour,
+		settings->budgets.misses_percent, settings->budgets.misses_min, settings->budgets.slow_per_s,
+		settings->budgets.slow_s };
+
+	service->budget_refusals = metric_register(METRIC_COUNTER, "homeward_budget_refusals_total",
+		"Lookups of other regions refused because their caller was past a budget.", "peer,budget");
+	service->budget_alarms = metric_register(METRIC_COUNTER, "homeward_budget_alarms_total",
+		"Times a caller of another region first passed a budget in a minute.", "peer,budget");
+	service->budgets = budgets_create(&limits, service->clock, tell_of_budget, service);
+	return service->budgets != NULL ? STATUS_OK : STATUS_NO_MEMORY;
+}
+
 enum status peer_service_create(const struct peer_service_settings *settings, struct peer_service **service_out)
 {
 	struct peer_service *service;
@@ -377,6 +414,11 @@ enum status peer_service_create(const struct peer_service_settings *settings, st
 	service->duration = metric_series(metric_register(METRIC_HISTOGRAM, "homeward_serve_seconds",
 						  "Time to answer one batch of another region.", NULL),
 		NULL);
+	service->budget_hook = settings->budget_hook;
+	if (create_budgets(service) != STATUS_OK) {
+		peer_service_destroy(service);
+		return STATUS_NO_MEMORY;
+	}
 	*service_out = service;
 	return STATUS_OK;
 }
@@ -385,6 +427,7 @@ void peer_service_destroy(struct peer_service *service)
 {
 	if (service == NULL)
 		return;
+	budgets_destroy(service->budgets);
 	pthread_mutex_destroy(&service->places_lock);
 	free(service->engines);
 	free(service);

@@ -35,6 +35,7 @@ struct serve {
 	json_t *content; /* NULL: no such object */
 	uint64_t version;
 	enum roaming roaming;
+	bool is_over_budget;
 	enum status failure; /* the first thing that kept us from deciding */
 	int waiting;
 };
@@ -81,6 +82,10 @@ static void released(void *arg, enum status status, struct policy_release *relea
 	struct lookup_answer answer = { .status = STATUS_NO_MEMORY };
 	json_t *view;
 
+	if (status == STATUS_NOT_AVAILABLE && serve->is_over_budget)
+		status = STATUS_OVERLOADED;
+	else if (status == STATUS_NOT_AVAILABLE)
+		budgets_missed(serve->service->budgets, serve->requester, serve->question->caller);
 	if (status != STATUS_OK) {
 		finish_without(serve, status);
 		return;
@@ -102,6 +107,20 @@ static void released(void *arg, enum status status, struct policy_release *relea
 	finish(serve, &answer);
 }
 
+/* Whatever is asked for, and whether it is there: a lookup past a budget must teach nothing. */
+static void take_budget(struct serve *serve)
+{
+	struct peer_service *service = serve->service;
+	enum budget_verdict verdict = budgets_take(
+		service->budgets, serve->requester, serve->question->caller, &serve->object);
+
+	serve->is_over_budget = verdict != BUDGET_WITHIN;
+	if (serve->is_over_budget)
+		metric_add(metric_series(service->budget_refusals, serve->requester, budget_verdict_name(verdict),
+				   (const char *)NULL),
+			1);
+}
+
 static void decide(struct serve *serve)
 {
 	struct peer_service *service = serve->service;
@@ -116,6 +135,7 @@ static void decide(struct serve *serve)
 		.roaming = serve->roaming,
 		.record = serve->content,
 		.is_absent = serve->content == NULL,
+		.is_over_budget = serve->is_over_budget,
 		.now_wall_us = clock_wall_us(service->clock),
 	};
 	struct lookup_question canonical;
@@ -206,6 +226,7 @@ void serve_lookup(struct peer_service *service, const struct serve_engine *engin
 	const struct lookup_question *question, serve_done *done, void *arg)
 {
 	struct serve *serve = calloc(1, sizeof(*serve));
+	bool is_possible;
 
 	/* Without these few bytes the promise to end every lookup cannot be kept. */
 	must(serve != NULL);
@@ -217,7 +238,9 @@ void serve_lookup(struct peer_service *service, const struct serve_engine *engin
 	serve->arg = arg;
 	serve->policy = gate_acquire(service->gate);
 
-	if (canonicalise(service, &question->object, &serve->object) != STATUS_OK) {
+	is_possible = canonicalise(service, &question->object, &serve->object) == STATUS_OK;
+	take_budget(serve);
+	if (!is_possible || serve->is_over_budget) {
 		decide(serve);
 		return;
 	}

@@ -40,7 +40,9 @@ struct peer_service {
 	struct place_station place_station;
 	const struct clock_source *clock;
 	const struct settings *settings;
-	struct metric *lookups;
+	struct budgets *budgets;
+	struct budget_hook budget_hook;
+	struct metric *lookups, *budget_refusals, *budget_alarms;
 	struct metric_series *duration;
 	pthread_mutex_t places_lock; /* guards making a place, never held across anything else */
 	struct peer_place places[PEER_PLACES_MAX];

@@ -201,6 +201,11 @@ void policy_decide(const struct policy *policy, const struct gate_request *reque
 		deny(decision);
 		return;
 	}
+	if (request->is_over_budget) {
+		deny(decision);
+		decision->rules[decision->rule_count++] = GATE_BUDGET;
+		return;
+	}
 	if (request->is_absent) {
 		deny(decision);
 		decision->rules[decision->rule_count++] = GATE_ABSENT;

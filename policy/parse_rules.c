@@ -223,6 +223,9 @@ static void check_rule_id(struct reading *reading, size_t index)
 	if (strcmp(rules[index].id, GATE_ABSENT) == 0)
 		reading_complain_at(
 			reading, "id", "\"" GATE_ABSENT "\" is what the record says of an object that does not exist");
+	if (strcmp(rules[index].id, GATE_BUDGET) == 0)
+		reading_complain_at(
+			reading, "id", "\"" GATE_BUDGET "\" is what the record says of a lookup past its budget");
 	for (size_t i = 0; i < index; i++) {
 		if (rules[i].id != NULL && strcmp(rules[i].id, rules[index].id) == 0)
 			reading_complain_at(reading, "id", "rule %zu has the same id", i);

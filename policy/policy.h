@@ -27,6 +27,7 @@
 #include "base/loop.h"
 #include "base/status.h"
 #include "base/strbuf.h"
+#include "policy/budget.h"
 #include "policy/signature.h"
 #include "policy/tools.h"
 #include "policy/log_proof.h"
@@ -66,6 +67,7 @@ enum roaming { ROAMING_UNKNOWN, ROAMING_ACTIVE, ROAMING_NONE };
 
 #define GATE_FIELDS_MAX 64
 #define GATE_RULES_MAX 16
+#define GATE_BUDGET "budget" /* likewise: the asking region is past its budget (budget.h) */
 #define GATE_ABSENT "absent" /* stands on record where a rule's id would; no rule may be called so */
 
 struct gate_request {
@@ -79,6 +81,7 @@ struct gate_request {
 	const json_t *record; /* for its consent and restriction flags; NULL: all unknown.  Of an event: its data */
 	const char *classification; /* of an event's data, by its schema; NULL: there is no schema */
 	bool is_absent; /* there is no such object: denied by the rule word GATE_ABSENT, whatever the policy says */
+	bool is_over_budget; /* denied by the rule word GATE_BUDGET, whatever is asked for */
 	int64_t now_wall_us; /* an expired policy denies */
 };
 

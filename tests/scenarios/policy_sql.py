@@ -33,6 +33,8 @@ def condition(policy, rule, attribute, operator, value):
 
 def matches(policy, rule):
     parts = ["TRUE"]
+    if "operation" not in rule and rule["effect"] == "permit":
+        parts.append(one_of("operation", [text(word) for word in ("local", "ask", "serve")]))
     for key, name in LISTS.items():
         if key in rule:
             allowed = [text(v) for v in rule[key]]
@@ -72,6 +74,8 @@ def decisions_of(policy, table, expired=False):
     home = text(policy["home"])
     fitting = (f"CASE operation WHEN 'local' THEN requester = {home} AND \"to\" = {home}"
                f" WHEN 'ask' THEN requester = {home} AND \"to\" <> {home} AND \"to\" <> 'unknown'"
+               f" WHEN 'send' THEN requester = {home} AND \"to\" <> {home} AND \"to\" <> 'unknown'"
+               f" WHEN 'receive' THEN \"to\" = {home} AND requester <> {home} AND requester <> 'unknown'"
                f" WHEN 'serve' THEN requester = \"to\" AND \"to\" <> {home} AND \"to\" <> 'unknown' ELSE FALSE END")
     personal = [text(kind) for kind, described in policy["types"].items() if described["personal"]] or ["''"]
     in_date = f"NOT ({one_of('type', personal)})" if expired else "TRUE"
