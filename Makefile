@@ -68,6 +68,9 @@ OBJECTS_$(1) := $$(call objects,$$(call sources,$(1)))
 ifeq ($(1),base)
 OBJECTS_$(1) += $(OUT)/generated/migrations.o
 endif
+ifeq ($(1),federation)
+OBJECTS_$(1) += $(OUT)/generated/schemas.o
+endif
 ifeq ($(1),locator)
 OBJECTS_$(1) += $(OUT)/generated/openapi.o
 endif
@@ -88,6 +91,11 @@ $(OUT)/generated/%.o: $(OUT)/generated/%.c | deps
 $(OUT)/generated/migrations.c: base/embed.sh $(wildcard base/migrations/*.sql)
 	@mkdir -p $(@D)
 	$(call SHOW,gen,$@) sh base/embed.sh migrations $(sort $(wildcard base/migrations/*.sql)) > $@
+
+SCHEMAS := $(sort $(filter-out %/published.json,$(wildcard schemas/*.json)))
+$(OUT)/generated/schemas.c: base/embed.sh $(SCHEMAS)
+	@mkdir -p $(@D)
+	$(call SHOW,gen,$@) sh base/embed.sh schemas $(SCHEMAS) > $@
 
 $(OUT)/generated/openapi.json: docs/openapi.yaml | deps
 	@mkdir -p $(@D)

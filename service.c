@@ -280,8 +280,9 @@ static enum status start_services(struct service *service, struct strbuf *why)
 /* Regions without a broker have no events, and nothing of them runs. */
 static enum status start_events(struct service *service, struct strbuf *why)
 {
-	struct events_settings events = { service->settings, service->dsn.data, service->control,
-		service->control_database };
+	const struct engine *engine = &service->engines[0];
+	struct events_settings events = { service->settings, service->dsn.data, engine->loop, engine->database,
+		service->gate, engine->log };
 	enum status status;
 
 	if (service->settings->events.broker[0] == '\0')

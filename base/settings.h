@@ -89,7 +89,7 @@ struct settings {
 	struct {
 		char *broker; /* "": events are off */
 		char *mesh;   /* path; "": none */
-		char *permitted;
+		char *schemas; /* path of a folder; "": none */
 		int64_t in_flight_max, prefetch, timeout_ms, heartbeat_s;
 	} events;
 	struct {

@@ -61,30 +61,6 @@ static const char *check_broker(const char *text)
 	return text[0] == '\0' || is_fine ? NULL : "amqps://HOST[:PORT]/VHOST, or \"\" for no events";
 }
 
-static const char *check_permitted(const char *text)
-{
-	static const char allowed[] = "comma separated DESTINATION:TYPE, as in \"eu:session.completed,all:route.*\"";
-	static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
-
-	while (*text != '\0') {
-		size_t to = strcspn(text, ":,"), type;
-
-		if (to == 0 || text[to] != ':')
-			return allowed;
-		type = strspn(text + to + 1, letters);
-		text += to + 1 + type;
-		if (*text == '*')
-			text++;
-		else if (type == 0)
-			return allowed;
-		if (*text != '\0' && *text != ',')
-			return allowed;
-		if (*text == ',' && *++text == '\0')
-			return allowed;
-	}
-	return NULL;
-}
-
 static const char *check_dsn(const char *text)
 {
 	PQconninfoOption *options = PQconninfoParse(text, NULL);
@@ -211,9 +187,8 @@ const struct setting settings_table[] = {
 		"The region's RabbitMQ, amqps://HOST:PORT/VHOST with HOST a name in its certificate; empty for no events."),
 	PATH("events.mesh", events.mesh, "", false, false,
 		"The mesh file: tells by a link's address which region an event came from; without it by what that broker calls itself."),
-	TEXT("events.permitted", events.permitted, "", check_permitted, false,
-		"What may leave: comma separated DESTINATION:TYPE (* for any destination, TYPE may end in *); "
-		"all else is refused."),
+	PATH("events.schemas", events.schemas, "", false, false,
+		"A folder of more schemas of events, TYPE.vN.json; empty for those in the program only."),
 	INTEGER("events.in_flight_max", events.in_flight_max, "1000", 1, 10000, "",
 		"Events published together, without a confirmation yet."),
 	INTEGER("events.prefetch", events.prefetch, "1000", 1, 10000, "",

@@ -177,7 +177,7 @@ static void fill_regions(const struct policy *policy, struct gate_request *reque
 	bool is_event = request->operation == GATE_SEND || request->operation == GATE_RECEIVE;
 
 	/* Whether an event has a schema is not known here: any classification will do. */
-	if (is_event && !policy_type_is_opaque(policy, request->type))
+	if (is_event && policy_type_classification(policy, request->type) == NULL)
 		request->classification = "public";
 	if (request->operation != GATE_SERVE && request->operation != GATE_RECEIVE && request->requester == NULL)
 		request->requester = policy_home(policy);

@@ -33,6 +33,8 @@ struct arrival {
 	char link_origin[REGION_SIZE];
 	enum event_verdict verdict;
 	struct strbuf why;
+	struct event event; /* while the verdict is EVENT_TAKE */
+	const struct event_schema *schema;
 	bool is_written;
 };
 
@@ -75,6 +77,7 @@ static void release_arrivals(struct arrival *arrivals, size_t arrival_count)
 		strbuf_release(&arrivals[i].key);
 		strbuf_release(&arrivals[i].body);
 		strbuf_release(&arrivals[i].why);
+		event_release(&arrivals[i].event);
 	}
 }
 
@@ -90,11 +93,28 @@ static void find_origin(const struct worker *worker, const struct broker_news *n
 	memccpy(arrival->link_origin, origin, '\0', sizeof(arrival->link_origin) - 1);
 }
 
+/* Data that does not follow the schema it names, or names one that is not known here. */
+static bool check_data(const struct worker *worker, struct arrival *arrival)
+{
+	const struct event *event = &arrival->event;
+
+	if (arrival->is_from_link && !event->has_exchange) {
+		strbuf_adds(&arrival->why, "exchangeid: missing");
+		return false;
+	}
+	if (event->schema[0] == '\0')
+		return true;
+	arrival->schema = event_schema_find(worker->schemas, event->type, event->schema);
+	if (arrival->schema == NULL)
+		strbuf_adds(&arrival->why, "dataschema: no schema of this name for this type");
+	return arrival->schema != NULL && event_schema_check(arrival->schema, json_object_get(event->envelope, "data"),
+						  &arrival->why) == STATUS_OK;
+}
+
 /* Judged at once; the buffers are handed over. */
 static void add_arrival(struct worker *worker, struct broker_news *news, struct arrival *arrival)
 {
 	struct event_arrival question;
-	struct event event;
 
 	*arrival = (struct arrival){ .tag = news->tag, .key = news->key, .body = news->body };
 	find_origin(worker, news, arrival);
@@ -104,8 +124,9 @@ static void add_arrival(struct worker *worker, struct broker_news *news, struct 
 	question = (struct event_arrival){ worker->settings->region, arrival->key.data, arrival->key.length,
 		arrival->is_from_link ? arrival->link_origin : NULL, arrival->body.data, arrival->body.length,
 		clock_wall_us(clock_system()) };
-	arrival->verdict = event_judge(&question, &event, &arrival->why);
-	event_release(&event);
+	arrival->verdict = event_judge(&question, &arrival->event, &arrival->why);
+	if (arrival->verdict == EVENT_TAKE && !check_data(worker, arrival))
+		arrival->verdict = EVENT_DEAD_MALFORMED;
 }
 
 /*
@@ -146,6 +167,69 @@ static bool gather(struct worker *worker, struct arrival *arrivals, size_t *coun
 		timeout_ms = 0;
 	}
 	return true;
+}
+
+/* ---- the gate ---- */
+
+static bool is_gated(const struct worker *worker, const struct arrival *arrival)
+{
+	return arrival->verdict == EVENT_TAKE && strcmp(arrival->event.origin, worker->settings->region) != 0 &&
+	       strncmp(arrival->event.type, EVENT_OWN_PREFIX, strlen(EVENT_OWN_PREFIX)) != 0;
+}
+
+/* Denied events become dead letters.  STATUS_OK when each is on record. */
+static enum status ask_gate(struct worker *worker, struct arrival *arrivals, size_t arrival_count)
+{
+	struct event_group *group = event_group_create(arrival_count);
+	enum status status = group != NULL ? STATUS_OK : STATUS_NO_MEMORY;
+	size_t asked = 0;
+
+	for (size_t i = 0; i < arrival_count && status == STATUS_OK; i++) {
+		struct event_crossing *crossing;
+
+		if (!is_gated(worker, &arrivals[i]))
+			continue;
+		crossing = event_group_crossing(group, asked++);
+		crossing->operation = GATE_RECEIVE;
+		crossing->event = &arrivals[i].event;
+		crossing->classification = arrivals[i].schema != NULL ? event_schema_classification(arrivals[i].schema)
+								      : NULL;
+		crossing->caller = "";
+		crossing->exchange = arrivals[i].event.exchange;
+	}
+	if (status == STATUS_OK)
+		event_gate_ask(worker->gate, group, asked, WORKER_RECORD_MS);
+	for (size_t i = 0, j = 0; i < arrival_count && status == STATUS_OK; i++) {
+		const struct event_crossing *crossing;
+
+		if (!is_gated(worker, &arrivals[i]))
+			continue;
+		crossing = event_group_crossing(group, j++);
+		if (crossing->status == STATUS_NOT_AVAILABLE) {
+			arrivals[i].verdict = EVENT_DEAD_REFUSED;
+			strbuf_adds(&arrivals[i].why, crossing->why.data);
+		} else {
+			status = crossing->status;
+		}
+	}
+	event_group_destroy(worker->gate, group);
+	return status;
+}
+
+/* Until all are on record: what is not may have no effect.  False when stopping or when the broker was lost. */
+static bool pass_gate(
+	struct worker *worker, struct arrival *arrivals, size_t arrival_count, struct arrival *next, size_t *next_count)
+{
+	for (;;) {
+		enum status status = ask_gate(worker, arrivals, arrival_count);
+
+		if (status == STATUS_OK)
+			return true;
+		LOG_WARN("events_not_recorded", "status", status_name(status));
+		worker_wait(worker);
+		if (atomic_load(&worker->is_stopping) || !listen_on(worker, 0, next, next_count))
+			return false;
+	}
 }
 
 /* ---- the database ---- */
@@ -370,7 +454,8 @@ static bool handle(
 	struct worker *worker, struct arrival *arrivals, size_t arrival_count, struct arrival *next, size_t *next_count)
 {
 	struct strbuf why = STRBUF_INIT;
-	bool is_fine = keep_writing(worker, arrivals, arrival_count, next, next_count) &&
+	bool is_fine = pass_gate(worker, arrivals, arrival_count, next, next_count) &&
+		       keep_writing(worker, arrivals, arrival_count, next, next_count) &&
 		       deliver(worker, arrivals, arrival_count, next, next_count);
 
 	if (is_fine && broker_acknowledge(worker->broker, arrivals[arrival_count - 1].tag, &why) != STATUS_OK) {

@@ -106,16 +106,23 @@ static enum status check_time(const json_t *envelope, const char *name, int64_t 
 
 static enum status check_origin(struct event *event, enum event_side side, struct strbuf *why)
 {
-	const char *sequence;
+	static const char *const own[] = { "originregion", "sequence", "exchangeid" };
+	const char *sequence, *exchange;
 	size_t digits;
 	enum status status = get_text(event->envelope, "originregion", REGION_SIZE - 1, false, &event->origin, why);
 
 	if (status == STATUS_OK)
 		status = get_text(event->envelope, "sequence", SEQUENCE_DIGITS_MAX, false, &sequence, why);
+	if (status == STATUS_OK)
+		status = get_text(event->envelope, "exchangeid", EXCHANGE_ID_TEXT_SIZE - 1, false, &exchange, why);
 	if (status != STATUS_OK)
 		return status;
-	if (side == EVENT_SUBMITTED && (event->origin[0] != '\0' || sequence[0] != '\0'))
-		return refuse(why, event->origin[0] != '\0' ? "originregion" : "sequence", "only homeward sets it");
+	for (size_t i = 0; side == EVENT_SUBMITTED && i < sizeof(own) / sizeof(own[0]); i++)
+		if (json_object_get(event->envelope, own[i]) != NULL)
+			return refuse(why, own[i], "only homeward sets it");
+	event->has_exchange = exchange[0] != '\0';
+	if (event->has_exchange && exchange_id_parse(exchange, &event->exchange) != STATUS_OK)
+		return refuse(why, "exchangeid", "not an exchange id");
 	if (side == EVENT_CARRIED && !region_is_valid(event->origin))
 		return refuse(why, "originregion", "not a region");
 	digits = strspn(sequence, "0123456789");
@@ -146,6 +153,11 @@ static enum status check_event(struct event *event, enum event_side side, struct
 		status = get_text(envelope, "type", EVENT_TYPE_MAX, true, &event->type, why);
 	if (status == STATUS_OK && !is_type(event->type))
 		status = refuse(why, "type", "not words of A-Z a-z 0-9 _ - with single dots between");
+	if (status == STATUS_OK && side == EVENT_SUBMITTED &&
+		strncmp(event->type, EVENT_OWN_PREFIX, strlen(EVENT_OWN_PREFIX)) == 0)
+		status = refuse(why, "type", "only homeward itself sends " EVENT_OWN_PREFIX "*");
+	if (status == STATUS_OK)
+		status = get_text(envelope, "dataschema", EVENT_ID_MAX, false, &event->schema, why);
 	if (status == STATUS_OK)
 		status = get_text(envelope, "subject", EVENT_ID_MAX, false, &event->subject, why);
 	if (status == STATUS_OK)
@@ -171,6 +183,7 @@ enum status event_parse(
 		.subject = "",
 		.destination = "",
 		.origin = "",
+		.schema = "",
 		.expires_wall_us = INT64_MAX };
 	enum status status;
 
@@ -276,37 +289,7 @@ enum event_verdict event_judge(const struct event_arrival *arrival, struct event
 
 const char *event_verdict_name(enum event_verdict verdict)
 {
-	static const char *const names[] = { "taken", "foreign", "malformed", "forged", "expired" };
+	static const char *const names[] = { "taken", "foreign", "malformed", "forged", "expired", "refused" };
 
 	return names[verdict];
-}
-
-/* ---- what may leave ---- */
-
-static bool entry_matches(const char *entry, size_t length, const char *destination, const char *type)
-{
-	const char *colon = memchr(entry, ':', length);
-	size_t to, rest;
-
-	if (colon == NULL)
-		return false;
-	to = (size_t)(colon - entry);
-	rest = length - to - 1;
-	if (!(to == 1 && entry[0] == '*') && (strlen(destination) != to || memcmp(entry, destination, to) != 0))
-		return false;
-	if (rest > 0 && colon[rest] == '*')
-		return strncmp(colon + 1, type, rest - 1) == 0;
-	return strlen(type) == rest && memcmp(colon + 1, type, rest) == 0;
-}
-
-bool event_is_permitted(const char *permitted, const char *destination, const char *type)
-{
-	while (*permitted != '\0') {
-		size_t length = strcspn(permitted, ",");
-
-		if (entry_matches(permitted, length, destination, type))
-			return true;
-		permitted += length + (permitted[length] == ',');
-	}
-	return false;
 }

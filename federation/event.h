@@ -2,7 +2,7 @@
 /*
  * One event: a CloudEvents 1.0 envelope in JSON, checked, and its routing key.
  * Pure.  Besides the specification's attributes: `destination` (a region, or
- * "all"), and two that only homeward sets, `originregion` and `sequence`.
+ * "all"), and three that only homeward sets: `originregion`, `sequence` and `exchangeid`.
  */
 #ifndef FEDERATION_EVENT_H
 #define FEDERATION_EVENT_H
@@ -12,13 +12,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/exchange_id.h"
 #include "base/object_id.h"
 #include "base/status.h"
 #include "base/strbuf.h"
 
-#define EVENT_ID_MAX 255        /* also an AMQP short string, as message-id */
-#define EVENT_TYPE_MAX 128      /* with two regions before it, well within a routing key's 255 bytes */
-#define EVENT_BYTES_MAX 1048576 /* of the envelope; larger data belongs behind a reference */
+#define EVENT_OWN_PREFIX "homeward." /* types that only homeward itself sends: about events, never about persons */
+#define EVENT_ID_MAX 255             /* also an AMQP short string, as message-id */
+#define EVENT_TYPE_MAX 128           /* with two regions before it, well within a routing key's 255 bytes */
+#define EVENT_BYTES_MAX 1048576      /* of the envelope; larger data belongs behind a reference */
 
 enum event_side {
 	EVENT_SUBMITTED, /* by a caller: may not say where it comes from */
@@ -28,7 +30,9 @@ enum event_side {
 struct event {
 	json_t *envelope;
 	/* Borrowed from the envelope; "" where there is none. */
-	const char *id, *source, *type, *subject, *destination, *origin;
+	const char *id, *source, *type, *subject, *destination, *origin, *schema;
+	struct exchange_id exchange; /* this crossing, on both sides' records */
+	bool has_exchange;
 	int64_t sequence;        /* 0: none */
 	int64_t expires_wall_us; /* INT64_MAX: never */
 };
@@ -51,7 +55,8 @@ enum event_verdict {
 	EVENT_DISCARD_FOREIGN, /* for another region: it should not have come, and is not kept */
 	EVENT_DEAD_MALFORMED,
 	EVENT_DEAD_FORGED, /* key, envelope and link do not agree on where it comes from */
-	EVENT_DEAD_EXPIRED
+	EVENT_DEAD_EXPIRED,
+	EVENT_DEAD_REFUSED /* by this region's policy; the judge does not know it */
 };
 struct event_arrival {
 	const char *region; /* this one */
@@ -65,11 +70,5 @@ struct event_arrival {
 /* event_out is filled, and the caller's to release, only for EVENT_TAKE.  `why` is for people. */
 enum event_verdict event_judge(const struct event_arrival *arrival, struct event *event_out, struct strbuf *why);
 const char *event_verdict_name(enum event_verdict verdict);
-
-/*
- * Whether "eu:session.completed,all:route.*" permits this type for this destination: comma separated
- * DESTINATION:TYPE, where "*" stands for any destination, and at the end of TYPE for any rest.
- */
-bool event_is_permitted(const char *permitted, const char *destination, const char *type);
 
 #endif

@@ -11,11 +11,10 @@
 
 #include "base/json.h"
 #include "base/problem.h"
+#include "base/random.h"
 #include "federation/consumer.h"
 #include "federation/event.h"
 #include "federation/publisher.h"
-
-#define CALLER_SIZE 128
 
 struct events {
 	const struct settings *settings;
@@ -23,6 +22,8 @@ struct events {
 	struct database *database;
 	char *dsn;
 	struct mesh *mesh; /* NULL: no mesh file */
+	struct event_schemas *schemas;
+	struct event_gate gate;
 	struct worker publisher, consumer;
 };
 
@@ -33,7 +34,8 @@ struct submission {
 	struct events *events;
 	struct http_request *request;
 	struct event event;
-	struct strbuf data, attributes;
+	const struct event_schema *schema; /* NULL: the type has none */
+	struct strbuf data, attributes, why;
 	char caller[CALLER_SIZE];
 };
 
@@ -46,6 +48,7 @@ static void submission_destroy(struct submission *submission)
 	event_release(&submission->event);
 	strbuf_release(&submission->data);
 	strbuf_release(&submission->attributes);
+	strbuf_release(&submission->why);
 	free(submission);
 }
 
@@ -80,9 +83,8 @@ static void on_written(void *arg, enum status status, const PGresult *result)
 	submission_destroy(submission);
 }
 
-static void write_submission(struct loop_task *task)
+static void write_submission(struct submission *submission)
 {
-	struct submission *submission = (struct submission *)(void *)((char *)task - offsetof(struct submission, task));
 	const struct event *event = &submission->event;
 	struct database_parameter parameters[] = {
 		{ event->id },
@@ -125,12 +127,58 @@ static enum status take_apart(struct submission *submission)
 	return strbuf_ok(&submission->data) ? STATUS_OK : STATUS_NO_MEMORY;
 }
 
-static const char *find_refusal(const struct events *events, const struct event *event)
+static void on_denied(void *arg, enum status status, struct policy_release *release)
 {
-	if (strcmp(event->destination, events->settings->region) == 0 ||
-		event_is_permitted(events->settings->events.permitted, event->destination, event->type))
-		return NULL;
-	return "No rule of events.permitted lets events of this type go to this destination.";
+	struct submission *submission = arg;
+
+	/* Its denial was asked to be put on record; were it permitted by now, it may be submitted again. */
+	policy_release_destroy(release);
+	if (status == STATUS_OK || status == STATUS_NOT_AVAILABLE)
+		problem_reply(submission->request, STATUS_FORBIDDEN, submission->why.data);
+	else
+		problem_reply(submission->request, status, "The refusal of the event could not be put on record.");
+	submission_destroy(submission);
+}
+
+/* Whether it may leave is decided again when it does; here whoever submits it learns that it may not. */
+static void decide_submission(struct loop_task *task)
+{
+	struct submission *submission = (struct submission *)(void *)((char *)task - offsetof(struct submission, task));
+	struct events *events = submission->events;
+	struct event_crossing crossing = { .operation = GATE_SEND,
+		.event = &submission->event,
+		.classification = submission->schema != NULL ? event_schema_classification(submission->schema) : NULL,
+		.caller = submission->caller,
+		.exchange = exchange_id_make(clock_system(), random_system()) };
+	struct gate_request request = event_request(&events->gate, &crossing);
+	struct policy *policy = gate_acquire(events->gate.gate);
+	struct lookup_question question;
+	struct gate_decision decision;
+
+	policy_decide(policy, &request, &decision);
+	if (decision.permitted || strcmp(submission->event.destination, events->settings->region) == 0) {
+		write_submission(submission);
+	} else {
+		policy_event_refusal(policy, &request, &submission->why);
+		event_question(&crossing, loop_now_ms(events->loop) + WORKER_RECORD_MS, &question);
+		policy_release_request(events->gate.log, policy, &request, &question, submission->event.destination,
+			on_denied, submission);
+	}
+	policy_release_reference(policy);
+}
+
+/* The schema it names, or the newest for its type; none for a type nobody described. */
+static enum status check_schema(struct submission *submission, struct strbuf *why)
+{
+	const struct event *event = &submission->event;
+
+	submission->schema = event_schema_find(submission->events->schemas, event->type, event->schema);
+	if (submission->schema != NULL)
+		return event_schema_check(submission->schema, json_object_get(event->envelope, "data"), why);
+	if (event->schema[0] == '\0')
+		return STATUS_OK;
+	strbuf_adds(why, "dataschema: no schema of this name for this type");
+	return STATUS_INVALID;
 }
 
 void events_submit(void *arg, struct http_request *request, const char *caller)
@@ -139,7 +187,7 @@ void events_submit(void *arg, struct http_request *request, const char *caller)
 	struct submission *submission = calloc(1, sizeof(*submission));
 	struct strbuf why = STRBUF_INIT;
 	enum status status;
-	const char *body, *refusal;
+	const char *body;
 	size_t size;
 
 	if (submission == NULL) {
@@ -150,18 +198,16 @@ void events_submit(void *arg, struct http_request *request, const char *caller)
 	submission->request = request;
 	strbuf_init(&submission->data);
 	strbuf_init(&submission->attributes);
+	strbuf_init(&submission->why);
 	memccpy(submission->caller, caller, '\0', sizeof(submission->caller) - 1);
 	body = http_request_body(request, &size);
 	status = event_parse(body != NULL ? body : "", size, EVENT_SUBMITTED, &submission->event, &why);
-	refusal = status == STATUS_OK ? find_refusal(events, &submission->event) : NULL;
-	if (refusal != NULL) {
-		strbuf_adds(&why, refusal);
-		status = STATUS_FORBIDDEN;
-	}
+	if (status == STATUS_OK)
+		status = check_schema(submission, &why);
 	if (status == STATUS_OK)
 		status = take_apart(submission);
 	if (status == STATUS_OK) {
-		submission->task.run = write_submission;
+		submission->task.run = decide_submission;
 		http_request_suspend(request);
 		loop_post(events->loop, &submission->task);
 	} else {
@@ -182,6 +228,8 @@ static struct worker make_worker(const struct events *events, const char *name, 
 		.settings = settings,
 		.dsn = events->dsn,
 		.mesh = events->mesh,
+		.schemas = events->schemas,
+		.gate = (struct event_gate *)(uintptr_t)&events->gate,
 		.broker_settings = { settings->events.broker, settings->tls.certificate, settings->tls.key,
 			settings->tls.ca, settings->events.timeout_ms, (int)settings->events.heartbeat_s },
 		.work = work,
@@ -210,6 +258,9 @@ enum status events_start(const struct events_settings *settings, struct events *
 		status = STATUS_OK;
 	if (status == STATUS_OK && settings->settings->events.mesh[0] != '\0')
 		status = mesh_load(settings->settings->events.mesh, &events->mesh, why);
+	if (status == STATUS_OK)
+		status = event_schemas_load(settings->settings->events.schemas, &events->schemas, why);
+	events->gate = (struct event_gate){ settings->settings->region, settings->gate, settings->log, settings->loop };
 	events->publisher = make_worker(events, "publisher", publisher_work);
 	events->consumer = make_worker(events, "consumer", consumer_work);
 	if (status == STATUS_OK)
@@ -236,6 +287,7 @@ void events_stop(struct events *events)
 	worker_stop(&events->consumer);
 	confirms_release(&events->publisher.confirms);
 	confirms_release(&events->consumer.confirms);
+	event_schemas_destroy(events->schemas);
 	mesh_destroy(events->mesh);
 	free(events->dsn);
 	free(events);

@@ -24,14 +24,17 @@
 #include "base/settings.h"
 #include "base/status.h"
 #include "base/strbuf.h"
+#include "policy/policy.h"
 
 struct events;
 
 struct events_settings {
 	const struct settings *settings; /* borrowed; events.broker is not "" */
 	const char *dsn;                 /* copied; with any password */
-	struct loop *loop;               /* where submissions are written, with its database; both outlive the events */
+	struct loop *loop;               /* where submissions are written, with its database and access log */
 	struct database *database;
+	struct gate *gate;
+	struct access_log *log; /* all of these outlive the events */
 };
 
 /* Starts both threads at once, whether or not broker and database can be reached. */
@@ -45,7 +48,8 @@ void events_stop(struct events *events);
 
 /*
  * One CloudEvent (structured JSON) into the outbox for a caller whose credential was checked; replies to the request:
- * 202 with the id once it is committed.  The same source and id again is 202 again and sent once.
+ * 202 with the id once it is committed.  The same source and id again is 202 again and sent once.  What the schema or
+ * the policy does not allow is refused with the fields' names, the latter on record.
  */
 void events_submit(void *events, struct http_request *request, const char *caller);
 

@@ -8,7 +8,7 @@
  * An advisory lock makes one process of a region the publisher, so that rows are
  * sent in their order.  The mark of a message is its place in the batch.
  *
- * What may leave is decided here, for every row, whoever wrote it: default deny.
+ * What may leave is decided here, for every row, whoever wrote it (parcel.c).
  */
 #include "federation/publisher.h"
 
@@ -18,20 +18,22 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/must.h"
 #include "federation/event.h"
 #include "federation/federation.h"
+#include "federation/parcel.h"
 
 #define LOCK_KEY "7451038219046512"
 #define SETTLE_MS 30000 /* for the broker to confirm a batch; then the connection is made anew */
 #define PUMP_EVERY 64   /* messages written between looks at what the broker says */
 
-enum { COLUMN_SEQ, COLUMN_DESTINATION, COLUMN_TYPE, COLUMN_ID, COLUMN_ENVELOPE };
-
 static const char read_rows[] =
 	"SELECT seq, destination, type, id, (attributes || jsonb_strip_nulls(jsonb_build_object('specversion', '1.0',"
 	" 'id', id, 'source', source, 'type', type, 'subject', nullif(aggregateid, ''), 'destination', destination,"
-	" 'originregion', $1::text, 'sequence', CASE WHEN sequence > 0 THEN lpad(sequence::text, 18, '0') END))"
-	" || CASE WHEN payload IS NULL THEN '{}'::jsonb ELSE jsonb_build_object('data', payload) END)::text"
+	" 'originregion', $1::text, 'sequence', CASE WHEN sequence > 0 THEN lpad(sequence::text, 18, '0') END,"
+	" 'time', coalesce(attributes->>'time', to_char(created_at AT TIME ZONE 'UTC', "
+	"'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'))))"
+	" || CASE WHEN payload IS NULL THEN '{}'::jsonb ELSE jsonb_build_object('data', payload) END)::text, caller"
 	" FROM homeward.outbox WHERE sent_at IS NULL AND refused_at IS NULL AND next_at <= now() ORDER BY seq LIMIT $2";
 static const char mark_sent[] = "UPDATE homeward.outbox SET sent_at = now(), attempts = attempts + 1, reason = ''"
 				" WHERE seq = ANY($1::bigint[])";
@@ -88,38 +90,24 @@ static bool refuse_row(struct worker *worker, const char *seq, const char *reaso
 	return run_query(worker, mark_refused, seq, reason);
 }
 
-static bool check_row(const struct worker *worker, const PGresult *rows, int row, struct strbuf *why)
-{
-	const char *destination = PQgetvalue(rows, row, COLUMN_DESTINATION), *type = PQgetvalue(rows, row, COLUMN_TYPE);
-	const char *envelope = PQgetvalue(rows, row, COLUMN_ENVELOPE);
-	size_t size = (size_t)PQgetlength(rows, row, COLUMN_ENVELOPE);
-	struct event event;
-
-	if (event_parse(envelope, size, EVENT_CARRIED, &event, why) != STATUS_OK)
-		return false;
-	event_release(&event);
-	if (strcmp(destination, worker->settings->region) == 0 ||
-		event_is_permitted(worker->settings->events.permitted, destination, type))
-		return true;
-	strbuf_addf(why, "events.permitted does not let %s go to %s", type, destination);
-	return false;
-}
-
-static bool publish_row(struct worker *worker, const PGresult *rows, int row, struct strbuf *why)
+static bool publish_parcel(struct worker *worker, const struct parcel *parcel, struct strbuf *why)
 {
 	char key[2 * REGION_SIZE + EVENT_TYPE_MAX + 3], mark[24];
 	struct broker_message message = {
 		.exchange = MESH_EVENTS,
 		.key = key,
-		.id = PQgetvalue(rows, row, COLUMN_ID),
+		.id = parcel->event.id,
 		.mark = mark,
-		.body = PQgetvalue(rows, row, COLUMN_ENVELOPE),
-		.body_size = (size_t)PQgetlength(rows, row, COLUMN_ENVELOPE),
+		.body = parcel->body.data,
+		.body_size = parcel->body.length,
 		.is_mandatory = true,
 	};
+	struct object_id object;
 
-	snprintf(key, sizeof(key), "%s.%s.%s", PQgetvalue(rows, row, COLUMN_DESTINATION), worker->settings->region,
-		PQgetvalue(rows, row, COLUMN_TYPE));
+	event_object(&parcel->event, &object);
+	must(parcel->state == PARCEL_LOCAL ||
+		policy_release_covers(parcel->crossing->release, &object, parcel->event.destination));
+	snprintf(key, sizeof(key), "%s.%s.%s", parcel->event.destination, worker->settings->region, parcel->event.type);
 	snprintf(mark, sizeof(mark), "%zu", confirms_add(&worker->confirms));
 	return broker_publish(worker->broker, &message, why) == STATUS_OK;
 }
@@ -150,21 +138,22 @@ static bool wait_unblocked(struct worker *worker)
 }
 
 /* places[place] = row.  False when the rest must wait for another round. */
-static bool publish_rows(struct worker *worker, const PGresult *rows, int *places)
+static bool publish_parcels(struct worker *worker, const PGresult *rows, const struct parcels *parcels, int *places)
 {
 	struct strbuf why = STRBUF_INIT;
 	bool is_fine = true;
 
-	for (int row = 0; row < PQntuples(rows) && is_fine; row++) {
+	for (size_t row = 0; row < parcels->count && is_fine; row++) {
+		const struct parcel *parcel = &parcels->parcels[row];
+
 		if (row % PUMP_EVERY == 0 && (!pump(worker, 0) || !wait_unblocked(worker)))
 			return false;
-		strbuf_reset(&why);
-		if (!check_row(worker, rows, row, &why)) {
-			is_fine = refuse_row(worker, PQgetvalue(rows, row, COLUMN_SEQ), why.data);
+		if (parcel->state == PARCEL_REFUSED) {
+			is_fine = refuse_row(worker, PQgetvalue(rows, (int)row, COLUMN_SEQ), parcel->why.data);
 			continue;
 		}
-		places[worker->confirms.count] = row;
-		is_fine = publish_row(worker, rows, row, &why);
+		places[worker->confirms.count] = (int)row;
+		is_fine = publish_parcel(worker, parcel, &why);
 		if (!is_fine)
 			worker_lose_broker(worker, why.data);
 	}
@@ -221,13 +210,17 @@ static bool mark_rows(struct worker *worker, const PGresult *rows, const int *pl
 static bool carry(struct worker *worker, const PGresult *rows)
 {
 	int *places = calloc((size_t)PQntuples(rows), sizeof(*places));
-	bool is_whole;
+	struct parcels parcels;
+	bool is_whole = parcels_prepare(worker, rows, &parcels);
 
-	if (places == NULL)
+	if (places == NULL || !is_whole) {
+		parcels_release(worker, &parcels);
+		free(places);
 		return false;
+	}
 	confirms_begin(&worker->confirms, worker->is_new_channel);
 	worker->is_new_channel = false;
-	is_whole = publish_rows(worker, rows, places);
+	is_whole = publish_parcels(worker, rows, &parcels, places);
 	if (worker->broker != NULL)
 		is_whole = wait_settled(worker) && is_whole;
 	/* Also of a batch that broke off: what was confirmed is confirmed. */
@@ -235,6 +228,7 @@ static bool carry(struct worker *worker, const PGresult *rows)
 		is_whole = mark_rows(worker, rows, places, true, mark_sent, "sent") && is_whole;
 	if (worker->session != NULL)
 		is_whole = mark_rows(worker, rows, places, false, mark_later, "put_off") && is_whole;
+	parcels_release(worker, &parcels);
 	free(places);
 	return is_whole;
 }

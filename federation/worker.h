@@ -19,9 +19,12 @@
 #include "base/strbuf.h"
 #include "federation/broker.h"
 #include "federation/confirms.h"
+#include "federation/event_gate.h"
+#include "federation/event_schema.h"
 #include "federation/federation.h"
 
 #define WORKER_QUERY_MS 30000 /* a batch's statement; a checkpoint may hold it up */
+#define WORKER_RECORD_MS 5000 /* for the access log to take a batch; less than two heartbeats */
 #define WORKER_TURN_MS 100    /* the longest wait in one place, so that stopping and heartbeats come in time */
 
 struct worker {
@@ -29,6 +32,8 @@ struct worker {
 	const struct settings *settings;
 	const char *dsn;
 	const struct mesh *mesh; /* NULL: no mesh file */
+	const struct event_schemas *schemas;
+	struct event_gate *gate;
 	struct broker_settings broker_settings;
 	void (*work)(struct worker *worker); /* until stopping, or a failure told by worker_lose_* */
 

@@ -22,11 +22,11 @@ bool policy_classification_is_personal(const char *classification)
 	return strcmp(classification, "pseudonymous") == 0 || strcmp(classification, "personal") == 0;
 }
 
-bool policy_type_is_opaque(const struct policy *policy, const char *type)
+const char *policy_type_classification(const struct policy *policy, const char *type)
 {
-	int id = names_find(&policy->types, type);
+	int id = policy != NULL ? names_find(&policy->types, type) : NAME_UNKNOWN;
 
-	return id != NAME_OTHER && id != NAME_UNKNOWN && policy->type[id].classification != NULL;
+	return id != NAME_OTHER && id != NAME_UNKNOWN ? policy->type[id].classification : NULL;
 }
 
 static uint64_t field_bit(const struct policy_type *type, const char *name)

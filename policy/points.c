@@ -90,7 +90,7 @@ static bool write_point(struct listing *listing)
 		.roaming = roaming == NULL ? ROAMING_UNKNOWN
 					   : (strcmp(roaming, "active") == 0 ? ROAMING_ACTIVE : ROAMING_NONE),
 		.record = (OPERATION_BIT(points->operation) & OPERATIONS_RECORD) != 0 ? listing->record : NULL,
-		.classification = policy_type_is_opaque(policy, points->type) ? NULL : "public",
+		.classification = policy_type_classification(policy, points->type) != NULL ? NULL : "public",
 		.now_wall_us = listing->now_us,
 	};
 	struct strbuf *line = &listing->line;

@@ -97,8 +97,8 @@ struct gate_decision {
 
 /* Pure.  docs/POLICY.md numbers its steps as decide.c does. */
 void policy_decide(const struct policy *policy, const struct gate_request *request, struct gate_decision *decision);
-/* Whether data of this type may be anything, without a schema. */
-bool policy_type_is_opaque(const struct policy *policy, const char *type);
+/* The class the policy vouches for where data of this type may be anything, without a schema; else NULL. */
+const char *policy_type_classification(const struct policy *policy, const char *type);
 /* Why an event was denied, for whoever sent it: no rule, or which of its fields no rule lets cross. */
 void policy_event_refusal(const struct policy *policy, const struct gate_request *request, struct strbuf *text);
 /* As policy_decide, and writes for people which rules matched or which condition failed first. */

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A mesh of regions, each with a private broker of its own that `homeward mesh apply` has set up."""
+import json
 import pathlib
 import signal
 
@@ -10,11 +11,12 @@ from mesh import Mesh, eventually
 class EventMesh:
     """`with EventMesh("na", "eu") as mesh:` mesh["na"] is the region, mesh.brokers["na"] its broker.
 
-    Each broker has a queue "application" of everything that its region passes on.  settings: more of section events.
+    Each broker has a queue "application" of everything that its region passes on.  settings: more of section events;
+    policy: changes a region's policy before it is read.
     """
 
-    def __init__(self, *names, settings=None, options=()):
-        self.names, self.settings = names, settings or {}
+    def __init__(self, *names, settings=None, policy=None, options=()):
+        self.names, self.settings, self.policy = names, settings or {}, policy
         self.mesh = Mesh(*names, options=options)
 
     def __enter__(self):
@@ -44,6 +46,11 @@ class EventMesh:
         settings["events"] = {"broker": f"amqps://localhost:{self.brokers[name].tls_port}/{VHOST}",
                               "mesh": str(self.brokers.mesh_file), "heartbeat_s": 5, **self.settings}
         region.write_settings(settings)
+        if self.policy is not None:
+            path = region.folder / settings["policy"]["file"]
+            rules = json.loads(path.read_text())
+            self.policy(rules)
+            path.write_text(json.dumps(rules))
         restart(region)
 
     def __getitem__(self, name):

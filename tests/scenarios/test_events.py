@@ -4,9 +4,11 @@
 An application's effect is a trigger on the inbox, so that it happens in the transaction that takes the event.
 """
 import json
+import pathlib
 import shutil
 import uuid
 
+import jsonschema
 import pytest
 
 from event_mesh import EventMesh, kill_broker, restart
@@ -16,6 +18,7 @@ pytestmark = pytest.mark.skipif(shutil.which("rabbitmqctl") is None, reason="no 
 
 EVENTS = 2000
 WRITER = "operator"
+ENVELOPE = pathlib.Path(__file__).resolve().parents[2] / "schemas/envelope.v1.json"
 EFFECT = """
 CREATE TABLE public.effects (id text NOT NULL);
 CREATE FUNCTION public.effect() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
@@ -25,16 +28,33 @@ CREATE TRIGGER effect AFTER INSERT ON homeward.inbox FOR EACH ROW EXECUTE FUNCTI
 """
 
 
+SESSION = {"session_id": "s-1", "token_uid": "04A2B3C4D5E6F7", "station_id": "eu-1", "started_at": "2026-11-21T04:12:09Z",
+           "ended_at": "2026-11-21T05:40:31Z", "end_reason": "driver", "energy_wh": 31870}
+
+
+def change_policy(policy):
+    """Two types nobody described, one of which may be received nowhere; and no session of anyone ever says what it cost."""
+    policy["types"]["session.poison"] = {"opaque": True, "classification": "operational", "personal": False}
+    policy["types"]["partner.message"] = {"opaque": True, "classification": "personal", "personal": True}
+    policy["rules"].append({"id": "POISON", "effect": "permit", "operation": ["send", "receive"], "to": ["eu"],
+                            "type": ["session.poison"], "fields": ["data"]})
+    policy["rules"].append({"id": "PARTNER", "effect": "permit", "operation": ["send"], "to": ["eu"], "type": ["partner.message"],
+                            "fields": ["data"]})
+    for rule in policy["rules"]:
+        if "cost" in rule.get("fields", []):
+            rule["fields"].remove("cost")
+
+
 @pytest.fixture(scope="module")
 def events():
-    with EventMesh("na", "eu", settings={"permitted": "eu:session.*,all:session.completed,xx:session.completed"}) as started:
+    with EventMesh("na", "eu", policy=change_policy) as started:
         started["eu"].sql(EFFECT)
         yield started
 
 
 def event(**more):
     return {"specversion": "1.0", "id": str(uuid.uuid4()), "source": "/test", "type": "session.completed",
-            "destination": "eu", "data": {"kwh": 7.5}, **more}
+            "destination": "eu", "data": SESSION, **more}
 
 
 def submit(region, body, caller):
@@ -56,9 +76,18 @@ def test_submitted_event_arrives_and_is_passed_on(events):
     answer = submit(na, sent, WRITER)
     assert (answer.status_code, answer.json()) == (202, {"id": sent["id"], "source": "/test"})
     got = eventually(lambda: arrived(eu, sent["id"]), what="the event in eu")[0][0]
-    assert got == {**sent, "originregion": "na", "sequence": "0" * 17 + "1"}
+    jsonschema.validate(got, json.loads(ENVELOPE.read_text()))
+    more = {name: got.pop(name) for name in ("time", "exchangeid")}
+    assert got == {**sent, "originregion": "na", "sequence": "0" * 17 + "1", "datacontenttype": "application/json",
+                   "dataschema": "https://homeward.dev/schemas/session.completed.v1.json", "dataclassification": "personal"}
+    got.update(more)
     passed = events.brokers["eu"].take("application")
     assert [(key, json.loads(payload)) for key, payload in passed] == [("na.session.completed", got)]
+    for region, peer, kind, operation in ((na, "eu", "send", "send"), (eu, "na", "receive", "receive")):
+        rows = region.sql("SELECT kind, peer, type, operation, purpose, decision, rules, fields FROM homeward.exchanges"
+                          " WHERE exchange = %s", more["exchangeid"])
+        assert rows == [(kind, peer, "session.completed", operation, "event", "permit", "EVENT-SESSION",
+                         "session_id,token_uid,station_id,started_at,ended_at,end_reason,energy_wh")]
     assert submit(na, sent, WRITER).status_code == 202
     assert na.sql("SELECT count(*) FROM homeward.outbox WHERE id = %s", sent["id"]) == [(1,)]
     broadcast = event(destination="all")
@@ -67,20 +96,52 @@ def test_submitted_event_arrives_and_is_passed_on(events):
         eventually(lambda: arrived(region, broadcast["id"]), what=f"the broadcast in {region.name}")
 
 
+def refusal(answer, status):
+    assert answer.status_code == status, answer.text
+    return answer.json()["detail"]
+
+
+def denials(region, kind, operation):
+    return region.sql("SELECT count(*) FROM homeward.exchanges WHERE kind = 'deny' AND type = %s AND operation = %s", kind, operation)[0][0]
+
+
 def test_what_may_not_leave_is_refused(events):
     na = events["na"]
     before = na.sql("SELECT count(*) FROM homeward.outbox")
     assert submit(na, event(), None).status_code == 401
     assert submit(na, event(), "cs-auth").status_code == 403
-    assert submit(na, event(type="driver.changed"), WRITER).status_code == 403
-    assert submit(na, event(originregion="eu"), WRITER).status_code == 400
-    assert submit(na, event(id=""), WRITER).status_code == 400
+    assert "originregion" in refusal(submit(na, event(originregion="eu"), WRITER), 400)
+    assert refusal(submit(na, event(id=""), WRITER), 400)
+    assert "only homeward itself" in refusal(submit(na, event(type="homeward.receipt"), WRITER), 400)
+    # By the schema.
+    assert refusal(submit(na, event(data={**SESSION, "energy_wh": -1}), WRITER), 400) == "data/energy_wh: out of its range"
+    assert refusal(submit(na, event(data={**SESSION, "name": "Ann"}), WRITER), 400) == (
+        "data: has a member that its schema does not name")
+    assert "dataschema" in refusal(submit(na, event(dataschema="https://nobody.example/x"), WRITER), 400)
+    # By the policy: a type nobody described, one without a rule for its destination, a field that no rule names.
+    assert refusal(submit(na, event(type="driver.wish"), WRITER), 403) == (
+        "driver.wish from na to eu: the policy does not describe this type")
+    assert "no rule permits it" in refusal(submit(na, event(type="partner.message", destination="xx"), WRITER), 403)
+    dear = event(data={**SESSION, "cost": {"currency": "EUR", "amount_minor": 1434}})
+    assert refusal(submit(na, dear, WRITER), 403) == "session.completed from na to eu: no rule lets these fields cross: cost"
+    assert [denials(na, kind, "send") for kind in ("driver.wish", "partner.message", "session.completed")] == [1, 1, 1]
     assert na.sql("SELECT count(*) FROM homeward.outbox") == before
     # An application's own row is held to the same rules.
-    na.sql("INSERT INTO homeward.outbox (id, type, destination) VALUES ('sly', 'driver.changed', 'eu'), ('odd', 'a b', 'eu')")
-    eventually(lambda: na.sql("SELECT count(*) FROM homeward.outbox WHERE id IN ('sly', 'odd') AND refused_at IS NOT NULL"
-                              " AND reason <> '' AND sent_at IS NULL") == [(2,)], what="two refusals")
-    assert not events["eu"].sql("SELECT 1 FROM homeward.inbox WHERE id IN ('sly', 'odd')")
+    na.sql("INSERT INTO homeward.outbox (id, type, destination, payload) VALUES ('sly', 'driver.wish', 'eu', '{}'),"
+           " ('odd', 'a b', 'eu', '{}'), ('bad', 'session.completed', 'eu', '{}'), ('own', 'homeward.receipt', 'eu', '{}')")
+    refused = "SELECT count(*) FROM homeward.outbox WHERE refused_at IS NOT NULL AND reason <> '' AND sent_at IS NULL"
+    eventually(lambda: na.sql(refused) == [(4,)], what="four refusals")
+    assert denials(na, "driver.wish", "send") == 2
+    assert not events["eu"].sql("SELECT 1 FROM homeward.inbox WHERE id IN ('sly', 'odd', 'bad', 'own')")
+
+
+def test_what_may_not_be_received_becomes_a_dead_letter(events):
+    na, eu = events["na"], events["eu"]
+    assert submit(na, event(type="partner.message", data=["anything"]), WRITER).status_code == 202
+    told = eventually(lambda: dead(eu, "refused"), what="the refused event's dead letter")
+    assert told == [("partner.message from na to eu: no rule permits it",)]
+    assert denials(eu, "partner.message", "receive") == 1
+    assert not eu.sql("SELECT 1 FROM homeward.inbox WHERE type = 'partner.message'")
 
 
 def test_nobody_takes_it_is_kept(events):
@@ -120,8 +181,8 @@ def test_nothing_is_lost_or_doubled_through_kills(events):
     step = EVENTS // len(faults)
     for number, fault in enumerate(faults):
         na.sql("INSERT INTO homeward.outbox (id, aggregateid, type, payload, destination)"
-               " SELECT 'kill-' || n, 'session-' || n %% 50, 'session.completed', jsonb_build_object('n', n), 'eu'"
-               " FROM generate_series(%s, %s) AS n", number * step + 1, (number + 1) * step)
+               " SELECT 'kill-' || n, 'session-' || n %% 50, 'session.completed', %s::jsonb, 'eu'"
+               " FROM generate_series(%s, %s) AS n", json.dumps(SESSION), number * step + 1, (number + 1) * step)
         # In the middle of the flow, not after it.
         eventually(lambda: eu.sql("SELECT count(*) FROM public.effects")[0][0] > number * step, within_s=60, what="the flow")
         fault()

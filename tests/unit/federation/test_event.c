@@ -136,20 +136,6 @@ static void test_arrivals(void **state)
 	assert_int_equal(judge("eu.na.t", "na", "eu", ",\"expirytime\":\"1970-01-01T00:00:02Z\""), EVENT_TAKE);
 }
 
-static void test_what_may_leave(void **state)
-{
-	(void)state;
-	assert_false(event_is_permitted("", "eu", "t"));
-	assert_true(event_is_permitted("na:x,eu:t", "eu", "t"));
-	assert_false(event_is_permitted("na:x,eu:t", "na", "t"));
-	assert_false(event_is_permitted("eu:t", "eu", "tt"));
-	assert_false(event_is_permitted("eu:tt", "eu", "t"));
-	assert_true(event_is_permitted("eu:a.*", "eu", "a.b"));
-	assert_false(event_is_permitted("eu:a.*", "eu", "a"));
-	assert_true(event_is_permitted("*:a", "ap", "a"));
-	assert_false(event_is_permitted("*:a", "ap", "b"));
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -158,7 +144,6 @@ int main(void)
 		cmocka_unit_test(test_origin_is_only_homewards),
 		cmocka_unit_test(test_keys),
 		cmocka_unit_test(test_arrivals),
-		cmocka_unit_test(test_what_may_leave),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
