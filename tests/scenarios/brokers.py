@@ -18,6 +18,7 @@ import requests
 
 PLUGINS = ["rabbitmq_management", "rabbitmq_federation", "rabbitmq_federation_management", "rabbitmq_auth_mechanism_ssl"]
 SERVER = "/usr/lib/rabbitmq/bin/rabbitmq-server"
+CONTROL = "/usr/lib/rabbitmq/bin/rabbitmqctl"
 VHOST = "homeward"
 
 
@@ -33,6 +34,7 @@ class Broker:
         self.folder.mkdir()
         self.tls_port, self.http_port, self.distribution_port = free_port(), free_port(), free_port()
         self.url = f"https://localhost:{self.http_port}"
+        self.link_port = self.tls_port  # where other regions' links come in; a test may put something before it
         self.pki, self.epmd_port, self.process = pki, epmd_port, None
         (self.folder / "rabbitmq.conf").write_text(f"""
 listeners.tcp = none
@@ -58,9 +60,9 @@ log.file = false
 """)
         (self.folder / "enabled_plugins").write_text(f"[{','.join(PLUGINS)}].\n")
 
-    def start(self):
+    def environment(self):
         folder = self.folder
-        environment = {
+        return {
             "PATH": os.environ["PATH"], "HOME": str(folder), "RABBITMQ_NODENAME": f"{self.region}@localhost",
             "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1", "RABBITMQ_DIST_PORT": str(self.distribution_port),
             "RABBITMQ_MNESIA_BASE": str(folder / "mnesia"), "RABBITMQ_LOG_BASE": str(folder / "log"),
@@ -70,10 +72,18 @@ log.file = false
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": f"-setcookie {self.region}-cookie -kernel inet_dist_use_interface {{127,0,0,1}}",
             "ERL_EPMD_ADDRESS": "127.0.0.1", "ERL_EPMD_PORT": str(self.epmd_port), "LC_ALL": "C.UTF-8",
         }
-        log = open(folder / "broker.log", "ab")
-        self.process = subprocess.Popen([SERVER], env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+
+    def start(self):
+        log = open(self.folder / "broker.log", "ab")
+        self.process = subprocess.Popen([SERVER], env=self.environment(), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                                         start_new_session=True)
         log.close()
+
+    def control(self, *arguments):
+        """rabbitmqctl, for what the management API cannot do."""
+        done = subprocess.run([CONTROL, "-n", f"{self.region}@localhost", "--erlang-cookie", f"{self.region}-cookie", *arguments],
+                              env=self.environment(), capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stdout + done.stderr
 
     def api(self, method, path, body=None):
         answer = requests.request(method, self.url + path, json=body, auth=("operator", "only-on-loopback"), timeout=10,
@@ -186,7 +196,7 @@ class Brokers:
         pki = self.pki
         return {
             "peer_urls": ["https://localhost:7443"],
-            "broker_urls": [f"amqps://localhost:{broker.tls_port}"],
+            "broker_urls": [f"amqps://localhost:{broker.link_port}"],
             "management": {"url": broker.url, "user": "operator", "password_file": str(self.folder / "password"),
                            "ca_file": f"{pki}/ca.pem"},
             "link": {"ca_file": f"{pki}/ca.pem", "certificate_file": f"{pki}/{name}.pem", "key_file": f"{pki}/{name}.key"},
