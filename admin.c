@@ -126,7 +126,23 @@ static void status(void *arg, struct http_request *request)
 	reply_text(request, "application/json", &text);
 }
 
+static void shadow(void *arg, struct http_request *request)
+{
+	struct policy *policy = gate_acquire(((struct service *)arg)->gate);
+	json_t *report = policy_shadow_report(policy);
+	struct strbuf text = STRBUF_INIT;
+
+	if (report == NULL || json_write(report, &text) != STATUS_OK)
+		problem_reply(request, STATUS_NO_MEMORY, NULL);
+	else
+		reply_text(request, "application/json", &text);
+	strbuf_release(&text);
+	json_decref(report);
+	policy_release_reference(policy);
+}
+
 static const struct http_route routes[] = {
+	{ "GET", "/admin/v1/policy/shadow", shadow },
 	{ "GET", "/livez", live },
 	{ "GET", "/readyz", ready },
 	{ "GET", "/startupz", started },

@@ -46,6 +46,11 @@ static enum status start_identity(struct service *service, struct strbuf *why)
 	if (status != STATUS_OK)
 		return status;
 	status = service_read_policy(service, settings, &policy, &load, why);
+	if (status == STATUS_OK && service_attach_shadow(settings, policy, why) != STATUS_OK) {
+		/* It is enforced nowhere, so a region starts without it. */
+		LOG_ERROR("policy_shadow_refused", "reason", why->data);
+		strbuf_reset(why);
+	}
 	if (status == STATUS_OK)
 		status = service_accept_policy(service, settings, &load, why);
 	if (status != STATUS_OK) {

@@ -80,6 +80,9 @@ MUST_CHECK enum status service_reload(
 /* The policy file of these settings, believed; a refusal is recorded. */
 MUST_CHECK enum status service_read_policy(struct service *service, const struct settings *settings,
 	struct policy **policy_out, struct policy_load *load_out, struct strbuf *why);
+/* Hangs the shadow policy of these settings on it.  Only for a policy that is not in force yet. */
+MUST_CHECK enum status service_attach_shadow(
+	const struct settings *settings, struct policy *policy, struct strbuf *why);
 /* The last step before it comes into force: remembers it, and records how that went. */
 MUST_CHECK enum status service_accept_policy(
 	struct service *service, const struct settings *settings, const struct policy_load *load, struct strbuf *why);

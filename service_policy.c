@@ -73,3 +73,18 @@ enum status service_accept_policy(
 	strbuf_release(&path);
 	return status;
 }
+
+enum status service_attach_shadow(const struct settings *settings, struct policy *policy, struct strbuf *why)
+{
+	struct policy *shadow = NULL;
+	enum status status;
+
+	if (settings->policy.shadow_file[0] == '\0')
+		return STATUS_OK;
+	status = policy_read(settings->policy.shadow_file, &shadow, why);
+	if (status == STATUS_OK)
+		status = policy_attach_shadow(policy, shadow, why);
+	if (status == STATUS_OK)
+		LOG_INFO("policy_shadow_attached", "file", settings->policy.shadow_file);
+	return status;
+}

@@ -67,6 +67,9 @@ enum status service_reload(
 	status = service_read_policy(service, fresh, &policy, &load, why);
 	if (status != STATUS_OK)
 		goto out;
+	status = service_attach_shadow(fresh, policy, why);
+	if (status != STATUS_OK)
+		goto out;
 	status = tls_store_reload(service->tls, why); /* keeps the old set if it fails */
 	if (status != STATUS_OK)
 		goto out;

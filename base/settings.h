@@ -64,7 +64,7 @@ struct settings {
 		int64_t timeout_ms, queue_max;
 	} database;
 	struct {
-		char *file, *keys;
+		char *file, *keys, *shadow_file;
 	} policy;
 	struct {
 		char *key_file; /* never "": access.key in state_dir by default */

@@ -144,6 +144,8 @@ const struct setting settings_table[] = {
 		"Queries under way on one engine's connection; more are refused."),
 
 	PATH("policy.file", policy.file, "", true, true, "The gate's rules."),
+	PATH("policy.shadow_file", policy.shadow_file, "", false, true,
+		"A second policy that decides on live traffic too and is never enforced; empty for none."),
 	{ "policy.keys", SETTING_TEXT, AT(policy.keys), "", 0, 4096, "", NULL, NULL, false, true,
 		"Keys a policy file must be signed by (vkeys, spaces between); with them versions only rise; empty for none." },
 	PATH("access_log.key_file", access_log.key_file, "", false, false,

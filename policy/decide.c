@@ -243,6 +243,9 @@ bool policy_reads_roaming(
 {
 	uint64_t type_bit, purpose_bit;
 
+	if (policy != NULL && policy->shadow != NULL &&
+		policy_reads_roaming(shadow_policy_of(policy->shadow), operation, type, purpose))
+		return true;
 	if (policy == NULL || !policy->is_read[ATTRIBUTE_ROAMING])
 		return false;
 	type_bit = NAME_BIT(names_find(&policy->types, type));

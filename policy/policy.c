@@ -25,6 +25,7 @@ void policy_release_reference(struct policy *policy)
 		return;
 	for (size_t i = 0; policy->rules != NULL && i < policy->rule_count; i++)
 		free(policy->rules[i].fields);
+	shadow_destroy(policy->shadow);
 	free(policy->rules);
 	free(policy->tests);
 	free(policy->invariants);

@@ -28,6 +28,7 @@
 #include "base/status.h"
 #include "base/strbuf.h"
 #include "policy/budget.h"
+#include "policy/shadow.h"
 #include "policy/signature.h"
 #include "policy/tools.h"
 #include "policy/log_proof.h"

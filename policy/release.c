@@ -117,6 +117,7 @@ void policy_release_request(struct access_log *log, struct policy *policy, const
 	release->done = done;
 	release->arg = arg;
 	policy_decide(policy, request, &release->decision);
+	policy_shadow_observe(policy, request, &release->decision);
 	if (fill_entry(log, policy, request, question, release)) {
 		count_decision(log, request->operation, release);
 		access_log_append(log, &release->entry);

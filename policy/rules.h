@@ -99,6 +99,8 @@ struct invariant {
 	bool permitted;
 };
 
+struct shadow;
+
 struct policy {
 	atomic_int references;
 	json_t *document;
@@ -117,7 +119,12 @@ struct policy {
 	size_t invariant_count;
 	uint64_t mentioned[ATTRIBUTE_COUNT]; /* values some rule or invariant names */
 	bool is_read[ATTRIBUTE_COUNT];       /* some rule or invariant reads it */
+	struct shadow *shadow;               /* NULL: none */
 };
+
+/* A policy's shadow (shadow.h); destroy accepts NULL. */
+void shadow_destroy(struct shadow *shadow);
+const struct policy *shadow_policy_of(const struct shadow *shadow);
 
 void facts_of_request(const struct policy *policy, const struct gate_request *request, struct facts *facts);
 /* Whether requester, to and operation fit together. */
