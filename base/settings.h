@@ -91,6 +91,7 @@ struct settings {
 		char *mesh;   /* path; "": none */
 		char *schemas; /* path of a folder; "": none */
 		int64_t in_flight_max, prefetch, timeout_ms, heartbeat_s;
+		int64_t receipt_timeout_s, outbox_keep_s, inbox_keep_s;
 	} events;
 	struct {
 		enum log_level level;

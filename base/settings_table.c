@@ -199,6 +199,12 @@ const struct setting settings_table[] = {
 		"Connecting to the broker, and each question to it."),
 	INTEGER("events.heartbeat_s", events.heartbeat_s, "10", 2, 600, "s",
 		"A broker silent for twice as long is gone."),
+	INTEGER("events.receipt_timeout_s", events.receipt_timeout_s, "60", 1, DAY_S, "s",
+		"An event whose destination has not said what became of it is sent again, with the same id; then after twice as long."),
+	INTEGER("events.outbox_keep_s", events.outbox_keep_s, "2592000", 60, YEAR_S, "s",
+		"Events that were sent and receipted, or refused, are removed after this long."),
+	INTEGER("events.inbox_keep_s", events.inbox_keep_s, "31622400", 60, YEAR_S, "s",
+		"Events received are remembered this long: one that is sent again later would be taken again.  Dead letters too."),
 
 	INTEGER("budgets.lookups_per_s", budgets.lookups_per_s, "20000", 0, 10000000, "",
 		"What one caller of another region may ask of this home, twice as much at once; 0 for no limit."),

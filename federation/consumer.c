@@ -22,6 +22,7 @@
 #include "base/log.h"
 #include "federation/event.h"
 #include "federation/federation.h"
+#include "federation/receipts.h"
 
 #define BATCH_MAX 500 /* deliveries a transaction; more only makes a failed one dearer */
 #define SETTLE_MS 30000
@@ -171,10 +172,15 @@ static bool gather(struct worker *worker, struct arrival *arrivals, size_t *coun
 
 /* ---- the gate ---- */
 
+static bool is_own(const struct arrival *arrival)
+{
+	return strncmp(arrival->event.type, EVENT_OWN_PREFIX, strlen(EVENT_OWN_PREFIX)) == 0;
+}
+
 static bool is_gated(const struct worker *worker, const struct arrival *arrival)
 {
 	return arrival->verdict == EVENT_TAKE && strcmp(arrival->event.origin, worker->settings->region) != 0 &&
-	       strncmp(arrival->event.type, EVENT_OWN_PREFIX, strlen(EVENT_OWN_PREFIX)) != 0;
+	       !is_own(arrival);
 }
 
 /* Denied events become dead letters.  STATUS_OK when each is on record. */
@@ -234,13 +240,19 @@ static bool pass_gate(
 
 /* ---- the database ---- */
 
+/* In the inbox, and passed on: all but homeward's own. */
+static bool is_kept(const struct arrival *arrival)
+{
+	return arrival->verdict == EVENT_TAKE && !is_own(arrival);
+}
+
 /* A PostgreSQL array of the envelopes to write. */
 static bool make_array(const struct arrival *arrivals, size_t arrival_count, struct strbuf *array, uint64_t *count_out)
 {
 	*count_out = 0;
 	strbuf_addc(array, '{');
 	for (size_t i = 0; i < arrival_count; i++) {
-		if (arrivals[i].verdict != EVENT_TAKE)
+		if (!is_kept(&arrivals[i]))
 			continue;
 		database_array_add(array, arrivals[i].body.data, arrivals[i].body.length, *count_out == 0);
 		(*count_out)++;
@@ -289,6 +301,8 @@ static enum status write_batch(
 	for (size_t i = 0; i < arrival_count && status == STATUS_OK; i++)
 		if (arrivals[i].verdict >= EVENT_DEAD_MALFORMED)
 			status = write_dead_letter(worker, &arrivals[i], why);
+		else if (arrivals[i].verdict == EVENT_TAKE && strcmp(arrivals[i].event.type, RECEIPT_TYPE) == 0)
+			status = receipts_take(worker, &arrivals[i].event, why);
 	if (status == STATUS_OK)
 		status = database_session_script(worker->session, "COMMIT", WORKER_QUERY_MS, why);
 	else if (database_session_script(worker->session, "ROLLBACK", WORKER_QUERY_MS, NULL) != STATUS_OK)
@@ -408,7 +422,46 @@ static bool wait_delivered(struct worker *worker, struct arrival *next, size_t *
 	return true;
 }
 
-/* Passes on what the inbox has not passed on before. */
+/* What its source is told; NULL: nothing, since it is not known to be its source. */
+static const char *outcome_of(const struct arrival *arrival)
+{
+	if (arrival->event.envelope == NULL || is_own(arrival))
+		return NULL;
+	switch (arrival->verdict) {
+	case EVENT_TAKE:
+		return "applied";
+	case EVENT_DEAD_EXPIRED:
+		return "expired";
+	case EVENT_DEAD_REFUSED:
+		return "refused";
+	case EVENT_DEAD_MALFORMED:
+		return "dead";
+	case EVENT_DISCARD_FOREIGN:
+	case EVENT_DEAD_FORGED:
+		break;
+	}
+	return NULL;
+}
+
+static bool publish_receipts(struct worker *worker, const struct arrival *arrivals, size_t arrival_count)
+{
+	struct strbuf why = STRBUF_INIT;
+	struct receipts receipts;
+	bool is_fine;
+
+	receipts_init(&receipts);
+	for (size_t i = 0; i < arrival_count; i++)
+		if (outcome_of(&arrivals[i]) != NULL)
+			receipts_add(&receipts, &arrivals[i].event, outcome_of(&arrivals[i]));
+	is_fine = receipts_publish(worker, &receipts, &why) == STATUS_OK;
+	if (!is_fine)
+		worker_lose_broker(worker, why.data);
+	receipts_release(&receipts);
+	strbuf_release(&why);
+	return is_fine;
+}
+
+/* Passes on what the inbox has not passed on before, and tells the sources. */
 static bool deliver(struct worker *worker, const struct arrival *arrivals, size_t arrival_count, struct arrival *next,
 	size_t *next_count)
 {
@@ -419,18 +472,16 @@ static bool deliver(struct worker *worker, const struct arrival *arrivals, size_
 	bool is_fine = make_array(arrivals, arrival_count, &array, &events);
 
 	parameters[0] = array.data;
-	if (is_fine && events > 0) {
+	confirms_begin(&worker->confirms, worker->is_new_channel);
+	worker->is_new_channel = false;
+	if (is_fine && events > 0)
 		is_fine = database_session_query(worker->session, read_undelivered, parameters, 1, WORKER_QUERY_MS,
 				  &rows, &why) == STATUS_OK;
-		if (is_fine && PQntuples(rows) > 0) {
-			confirms_begin(&worker->confirms, worker->is_new_channel);
-			worker->is_new_channel = false;
-			is_fine = publish_new(worker, rows) && wait_delivered(worker, next, next_count);
-			if (is_fine)
-				is_fine = database_session_query(worker->session, mark_delivered, parameters, 1,
-						  WORKER_QUERY_MS, NULL, &why) == STATUS_OK;
-		}
-	}
+	is_fine = is_fine && (rows == NULL || publish_new(worker, rows)) &&
+		  publish_receipts(worker, arrivals, arrival_count) && wait_delivered(worker, next, next_count);
+	if (is_fine && rows != NULL && PQntuples(rows) > 0)
+		is_fine = database_session_query(worker->session, mark_delivered, parameters, 1, WORKER_QUERY_MS, NULL,
+				  &why) == STATUS_OK;
 	if (why.length > 0)
 		worker_lose_session(worker, why.data);
 	PQclear(rows);

@@ -280,7 +280,10 @@ enum event_verdict event_judge(const struct event_arrival *arrival, struct event
 	disagreement = find_disagreement(arrival, &key, &event);
 	if (disagreement != NULL || event.expires_wall_us <= arrival->now_wall_us) {
 		strbuf_adds(why, disagreement != NULL ? disagreement : "expirytime has passed");
-		event_release(&event);
+		if (disagreement == NULL)
+			*event_out = event; /* its source wants to know */
+		else
+			event_release(&event);
 		return disagreement != NULL ? EVENT_DEAD_FORGED : EVENT_DEAD_EXPIRED;
 	}
 	*event_out = event;

@@ -67,7 +67,7 @@ struct event_arrival {
 	size_t body_size;
 	int64_t now_wall_us;
 };
-/* event_out is filled, and the caller's to release, only for EVENT_TAKE.  `why` is for people. */
+/* event_out is filled, and the caller's to release, only for EVENT_TAKE and EVENT_DEAD_EXPIRED.  `why` is for people. */
 enum event_verdict event_judge(const struct event_arrival *arrival, struct event *event_out, struct strbuf *why);
 const char *event_verdict_name(enum event_verdict verdict);
 

@@ -266,7 +266,8 @@ enum status events_start(const struct events_settings *settings, struct events *
 	if (status == STATUS_OK)
 		status = confirms_init(&events->publisher.confirms, (size_t)settings->settings->events.in_flight_max);
 	if (status == STATUS_OK)
-		status = confirms_init(&events->consumer.confirms, (size_t)settings->settings->events.prefetch);
+		status = confirms_init(
+			&events->consumer.confirms, 2 * (size_t)settings->settings->events.prefetch); /* and receipts */
 	if (status == STATUS_OK)
 		status = worker_start(&events->publisher, why);
 	if (status == STATUS_OK)

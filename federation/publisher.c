@@ -22,10 +22,12 @@
 #include "federation/event.h"
 #include "federation/federation.h"
 #include "federation/parcel.h"
+#include "federation/receipts.h"
 
 #define LOCK_KEY "7451038219046512"
 #define SETTLE_MS 30000 /* for the broker to confirm a batch; then the connection is made anew */
-#define PUMP_EVERY 64   /* messages written between looks at what the broker says */
+#define UPKEEP_EVERY_MS 1000
+#define PUMP_EVERY 64 /* messages written between looks at what the broker says */
 
 static const char read_rows[] =
 	"SELECT seq, destination, type, id, (attributes || jsonb_strip_nulls(jsonb_build_object('specversion', '1.0',"
@@ -251,6 +253,23 @@ static void wait_for_rows(struct worker *worker)
 	strbuf_release(&why);
 }
 
+/* False when the database was lost. */
+static bool do_upkeep(struct worker *worker)
+{
+	int64_t now_ms = clock_monotonic_ms(clock_system());
+	struct strbuf why = STRBUF_INIT;
+	bool is_fine = true;
+
+	if (now_ms - worker->upkeep_ms >= UPKEEP_EVERY_MS) {
+		worker->upkeep_ms = now_ms;
+		is_fine = receipts_upkeep(worker, &why) == STATUS_OK;
+		if (!is_fine)
+			worker_lose_session(worker, why.data);
+	}
+	strbuf_release(&why);
+	return is_fine;
+}
+
 void publisher_work(struct worker *worker)
 {
 	const char *parameters[2] = { worker->settings->region, NULL };
@@ -258,7 +277,7 @@ void publisher_work(struct worker *worker)
 	PGresult *rows = NULL;
 	char limit[24];
 
-	if (!worker_connect(worker, prepare))
+	if (!worker_connect(worker, prepare) || !do_upkeep(worker))
 		return;
 	snprintf(limit, sizeof(limit), "%zu", worker->confirms.capacity);
 	parameters[1] = limit;

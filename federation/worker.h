@@ -45,6 +45,7 @@ struct worker {
 	struct database_session *session;
 	struct confirms confirms;
 	bool is_new_channel; /* the next batch's tags begin at 1 */
+	int64_t upkeep_ms;   /* when the publisher last looked after what is over */
 	int64_t patience_ms; /* before the next attempt; grows to a bound, with jitter */
 };
 

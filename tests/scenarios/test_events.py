@@ -144,6 +144,30 @@ def test_what_may_not_be_received_becomes_a_dead_letter(events):
     assert not eu.sql("SELECT 1 FROM homeward.inbox WHERE type = 'partner.message'")
 
 
+def receipt(region, identifier):
+    return region.sql("SELECT receipt FROM homeward.outbox WHERE id = %s AND receipted_at IS NOT NULL", identifier)
+
+
+def test_the_source_is_told_and_sends_again_what_it_was_not_told_of(events):
+    na, eu = events["na"], events["eu"]
+    sent = event()
+    assert submit(na, sent, WRITER).status_code == 202
+    assert eventually(lambda: receipt(na, sent["id"]), what="the receipt") == [("applied",)]
+    refused = event(type="partner.message", data={})
+    assert submit(na, refused, WRITER).status_code == 202
+    assert eventually(lambda: receipt(na, refused["id"]), what="the refusal's receipt") == [("refused",)]
+    # Lost where nothing of homeward could see it, and so without a receipt.
+    eu.sql("DELETE FROM homeward.inbox WHERE id = %s", sent["id"])
+    na.sql("UPDATE homeward.outbox SET receipted_at = NULL, receipt = '', sent_at = now() - interval '61 s' WHERE id = %s", sent["id"])
+    eventually(lambda: arrived(eu, sent["id"]), what="the event once more")
+    assert eventually(lambda: receipt(na, sent["id"]), what="its receipt") == [("applied",)]
+    assert na.metric("homeward_events_resent_total") >= 1
+    # What is over goes after its time, and what is not stays.
+    na.sql("UPDATE homeward.outbox SET created_at = now() - interval '31 days' WHERE id = %s", sent["id"])
+    eventually(lambda: not na.sql("SELECT 1 FROM homeward.outbox WHERE id = %s", sent["id"]), what="the end of the row")
+    assert receipt(na, refused["id"])
+
+
 def test_nobody_takes_it_is_kept(events):
     lost = event(destination="xx")
     assert submit(events["na"], lost, WRITER).status_code == 202
@@ -161,6 +185,7 @@ def test_bad_arrivals_become_dead_letters(events):
     late = event(expirytime="2020-01-01T00:00:00Z")
     assert submit(na, late, WRITER).status_code == 202
     eventually(lambda: dead(eu, "expired"), what="the expired event's dead letter")
+    assert eventually(lambda: receipt(na, late["id"]), what="its receipt") == [("expired",)]
     poison, good = event(type="session.poison"), event()
     assert submit(na, poison, WRITER).status_code == submit(na, good, WRITER).status_code == 202
     eventually(lambda: arrived(eu, good["id"]), what="the event after the poison")
@@ -190,6 +215,8 @@ def test_nothing_is_lost_or_doubled_through_kills(events):
     eventually(lambda: eu.sql(count, )[0][0] == EVENTS, within_s=90, every_s=0.2, what="all events in eu")
     assert eu.sql("SELECT count(*), count(DISTINCT id) FROM public.effects") == [(EVENTS, EVENTS)]
     assert na.sql("SELECT count(*) FROM homeward.outbox WHERE id LIKE 'kill-%%' AND sent_at IS NULL", ) == [(0,)]
+    unreceipted = "SELECT count(*) FROM homeward.outbox WHERE id LIKE 'kill-%%' AND receipted_at IS NULL"
+    eventually(lambda: na.sql(unreceipted, )[0][0] == 0, within_s=30, every_s=0.2, what="all receipts")
     got = set()
     while batch := events.brokers["eu"].take("application", 1000):
         got |= {json.loads(payload)["id"] for _, payload in batch}

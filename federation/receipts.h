@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Receipts: the destination tells the source what became of each event.  What has
+ * no receipt in time is sent again, with the same id; the inbox knows it.
+ */
+#ifndef FEDERATION_RECEIPTS_H
+#define FEDERATION_RECEIPTS_H
+
+#include "federation/worker.h"
+
+#define RECEIPT_TYPE EVENT_OWN_PREFIX "receipt"
+#define RECEIPT_EVENTS_MAX 1000 /* in one receipt */
+
+/* Gathers what became of a batch's events and writes one receipt for each region they came from. */
+struct receipts {
+	json_t *by_origin; /* region: array of events */
+};
+void receipts_init(struct receipts *receipts);
+void receipts_release(struct receipts *receipts);
+void receipts_add(struct receipts *receipts, const struct event *event, const char *outcome);
+/* Publishes them; each adds one message to the worker's confirmations.  STATUS_UNREACHABLE: the broker was lost. */
+MUST_CHECK enum status receipts_publish(struct worker *worker, const struct receipts *receipts, struct strbuf *why);
+
+/* A receipt that came.  Only events that were sent to its origin are marked. */
+MUST_CHECK enum status receipts_take(struct worker *worker, const struct event *receipt, struct strbuf *why);
+
+/* On the publisher's session, now and then: has unreceipted events sent again, removes what is over. */
+MUST_CHECK enum status receipts_upkeep(struct worker *worker, struct strbuf *why);
+
+#endif
