@@ -10,6 +10,7 @@ each event taken.  Between the two brokers is a proxy, which stands for the wide
 
 tests/loss_matrix.py runs every fault long and writes docs/RELIABILITY.md; test_loss.py runs some of them short.
 """
+import json
 import os
 import pathlib
 import signal
@@ -26,6 +27,8 @@ from event_mesh import EventMesh, restart
 from mesh import eventually, free_port
 
 SESSIONS = 50
+SESSION = {"session_id": "s-1", "token_uid": "04A2B3C4D5E6F7", "station_id": "eu-1", "started_at": "2026-11-21T04:12:09Z",
+           "ended_at": "2026-11-21T05:40:31Z", "end_reason": "driver", "energy_wh": 31870}
 EFFECTS = """
 CREATE TABLE public.effects (place bigint GENERATED ALWAYS AS IDENTITY, id text NOT NULL, session text NOT NULL, sequence bigint NOT NULL);
 CREATE FUNCTION public.take_effect() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
@@ -94,8 +97,9 @@ class Application(threading.Thread):
     def insert(self, connection, first, last):
         with connection, connection.cursor() as cursor:
             cursor.execute("INSERT INTO homeward.outbox (id, aggregateid, type, payload, destination)"
-                           " SELECT %s || n, 'session-' || n %% %s, 'session.completed', jsonb_build_object('n', n), 'eu'"
-                           " FROM generate_series(%s, %s) AS n", (f"{self.name_of_run}-", SESSIONS, first, last))
+                           " SELECT %s || n, 'session-' || n %% %s, 'session.completed', %s::jsonb, 'eu'"
+                           " FROM generate_series(%s, %s) AS n",
+                           (f"{self.name_of_run}-", SESSIONS, json.dumps(SESSION), first, last))
 
     def run(self):
         connection, began, next_event = None, time.monotonic(), 1
@@ -279,4 +283,4 @@ def run(mesh, name, fault, rate, seconds, patience_s=120):
 def start(**options):
     if "HOMEWARD" not in os.environ:
         os.environ["HOMEWARD"] = str(pathlib.Path(__file__).resolve().parents[2] / "build/release/homeward")
-    return LossMesh(settings={"permitted": "eu:session.*"}, **options)
+    return LossMesh(**options)
