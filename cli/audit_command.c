@@ -140,6 +140,7 @@ int audit_receipt(int argc, char **argv)
 static const struct command_entry commands[] = {
 	{ "verify", audit_verify, "check the whole log, or one receipt, against a key" },
 	{ "show", audit_show, "print one entry" },
+	{ "report", audit_report, "reports made of the log: the record of processing activities" },
 	{ "receipt", audit_receipt, "an offline proof that one entry is in the log" },
 	{ NULL, NULL, NULL },
 };

@@ -252,6 +252,7 @@ int command_policy(int argc, char **argv)
 		{ "diff", policy_run_diff, "what another policy file newly allows and newly denies" },
 		{ "coverage", policy_run_coverage, "which rules and conditions the policy's tests exercise" },
 		{ "mutate", policy_run_mutate, "which small changes of the policy its tests would not notice" },
+		{ "ropa", policy_run_ropa, "the record of processing activities, from policy and access log" },
 		{ "shadow", policy_run_shadow, "how a second policy would have decided on live traffic" },
 		{ "keygen", policy_run_keygen, "make a key that signs policies" },
 		{ "sign", policy_run_sign, "check a policy file and sign it" },

@@ -18,6 +18,7 @@ int policy_run_coverage(int argc, char **argv);
 int policy_run_mutate(int argc, char **argv);
 int policy_run_enumerate(int argc, char **argv);
 int policy_run_keygen(int argc, char **argv);
+int policy_run_ropa(int argc, char **argv);
 int policy_run_shadow(int argc, char **argv);
 int policy_run_sign(int argc, char **argv);
 int policy_run_verify(int argc, char **argv);

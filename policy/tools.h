@@ -36,6 +36,10 @@ MUST_CHECK enum status policy_coverage(const struct policy *policy, json_t **rep
 /* Each small change of the policy: caught by its tests or invariants, survived, or without any effect. */
 MUST_CHECK enum status policy_mutate(const struct policy *policy, json_t **report_out, struct strbuf *why);
 
+/* Each permit under which something leaves this region: purposes, data, recipients, ground, time limit.  NULL: no
+ * memory. */
+json_t *policy_activities(const struct policy *policy);
+
 /* Every point and how policy_decide decides it: CSV lines with their newline, the first one the header. */
 typedef void policy_line(void *arg, const char *line, size_t length);
 MUST_CHECK enum status policy_enumerate(
