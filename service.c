@@ -37,6 +37,8 @@ static enum status start_identity(struct service *service, struct strbuf *why)
 	enum status status;
 
 	status = file_make_folder(settings->state_dir, 0700, why);
+	if (status == STATUS_OK)
+		status = service_log_open(service, why);
 	if (status != STATUS_OK)
 		return status;
 	status = settings_dsn(settings, &service->dsn, why);
@@ -135,8 +137,8 @@ static enum status start_engine(struct service *service, struct engine *engine, 
 	struct database_settings database = { service->dsn.data, "homeward", (int)settings->database.queue_max,
 		settings->database.timeout_ms };
 	struct http_client_settings client = { service->tls, (int)settings->delegate.connections_max };
-	struct access_log_settings log = { settings->region, key, settings->access_log.batch_max,
-		settings->grant.ttl_s };
+	struct access_log_settings log = { settings->region, key, settings->grant.ttl_s, service->log_writer,
+		service->keyring, &service->unrecorded };
 	struct delegate_settings delegate = { settings->delegate.batch_max, settings->delegate.connections_max,
 		settings->delegate.linger_ms, DELEGATE_WAITING_MAX };
 	enum status status;
@@ -216,6 +218,7 @@ static void do_upkeep(void *arg)
 		strbuf_reset(&why);
 	}
 	warn_of_lapses(service);
+	service_log_tend(service);
 	if (!service->is_migrated) {
 		enum status status = migrate(service, &why);
 		service->is_migrated = status == STATUS_OK;
@@ -424,6 +427,7 @@ static enum status start_health(struct service *service)
 	if (service->health == NULL)
 		return STATUS_NO_MEMORY;
 	health_add(service->health, "database", check_database, service);
+	health_add(service->health, "access_log", service_log_check, service);
 	health_add(service->health, "routes", check_routes, service);
 	health_add(service->health, "policy", check_policy, service);
 	health_add(service->health, "draining", check_draining, service);
@@ -466,6 +470,8 @@ enum status service_start(struct settings *settings, struct service **service_ou
 	if (status == STATUS_OK)
 		status = start_schema(service, why);
 	if (status == STATUS_OK)
+		status = service_log_follow(service, why);
+	if (status == STATUS_OK)
 		status = start_routing(service, why);
 	if (status == STATUS_OK)
 		status = start_engines(service, why);
@@ -501,6 +507,7 @@ static void each_data_listener(const struct service *service, void (*act)(struct
 void service_drain(struct service *service)
 {
 	atomic_store(&service->is_draining, true);
+	service_log_note(service, ENTRY_ADMIN, NULL, "drain");
 	each_data_listener(service, http_server_drain);
 }
 
@@ -549,6 +556,7 @@ void service_stop(struct service *service)
 		stop_engine(&service->engines[i]);
 	/* After the engines: lookups of a batch that was answered at its deadline end only with what they wait for. */
 	peer_service_destroy(service->peer_service);
+	service_log_close(service);
 	routes_destroy(service->routes);
 	http_client_destroy(service->control_client);
 	database_destroy(service->control_database);

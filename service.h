@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The parts of one running region, and the order in which they are made and
- * taken down.  Only main.c, service.c, service_reload.c and admin.c see this.
+ * taken down.  Only main.c, admin.c and the service's own files see this.
  */
 #ifndef SERVICE_H
 #define SERVICE_H
@@ -25,7 +25,7 @@
 struct engine {
 	struct loop *loop;
 	struct database *database;     /* reads and writes of objects */
-	struct database *log_database; /* commits of the access log, so that reads never wait behind them */
+	struct database *log_database; /* subjects' keys and grants, so that reads never wait behind their commits */
 	struct http_client *client;
 	struct handlers *handlers;
 	struct access_log *log;
@@ -39,6 +39,10 @@ struct service {
 	struct strbuf dsn;
 	struct tls_store *tls;
 	struct gate *gate;
+	struct log_writer *log_writer;
+	struct log_index *log_index;
+	struct keyring *keyring;
+	atomic_uint_fast64_t unrecorded; /* crossings without an entry, to be told in a `gap` */
 	struct routes *routes;
 	struct peers *peers;
 	struct health *health;
@@ -89,6 +93,20 @@ MUST_CHECK enum status service_accept_policy(
 /* Each policy file that was read ends here: in a metric and the log. */
 void service_record_policy(
 	struct service *service, const struct policy_load *load, bool is_accepted, const char *reason);
+
+/* ---- service_log.c: the access log's part of it ---- */
+
+/* Opens writer and keyring, and writes `boot`. */
+MUST_CHECK enum status service_log_open(struct service *service, struct strbuf *why);
+/* Starts the search index's follower; after the schema. */
+MUST_CHECK enum status service_log_follow(struct service *service, struct strbuf *why);
+/* Once a second on the control loop: turns epochs, and tells what went by unrecorded. */
+void service_log_tend(struct service *service);
+/* What an operator did, or the service did to itself; warned of when it cannot be written. */
+void service_log_note(struct service *service, enum entry_kind kind, const char *policy_version_text, const char *text);
+/* After everything that appends. */
+void service_log_close(struct service *service);
+bool service_log_check(void *service, struct strbuf *why);
 
 /* Gives the peer table the peers of these settings. */
 MUST_CHECK enum status service_define_peers(struct service *service, const struct settings *settings);

@@ -9,6 +9,7 @@
 #include "service.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/log.h"
@@ -26,7 +27,13 @@ void service_record_policy(
 {
 	const char *result = is_accepted ? "accepted" : "refused";
 
-	(void)service;
+	struct strbuf text = STRBUF_INIT;
+	char version[24];
+
+	snprintf(version, sizeof(version), "%lld", (long long)load->version);
+	strbuf_addf(&text, "%s sha256=%s", result, load->hash[0] != '\0' ? load->hash : "unreadable");
+	service_log_note(service, ENTRY_POLICY, load->version > 0 ? version : NULL, text.data);
+	strbuf_release(&text);
 	metric_add(metric_series(metric_register(METRIC_COUNTER, "homeward_policy_loads_total",
 					 "Policy files read, by whether they came into force.", "result"),
 			   result, (const char *)NULL),

@@ -91,6 +91,7 @@ enum status service_reload(
 	LOG_INFO("settings_reloaded", "applied", applied->data, "restart_needed", restart_needed->data);
 out:
 	count_reload(status == STATUS_OK);
+	service_log_note(service, ENTRY_ADMIN, NULL, status == STATUS_OK ? "reload applied" : "reload refused");
 	if (status != STATUS_OK)
 		LOG_ERROR("settings_reload_refused", "reason", why->data);
 	if (policy != NULL)

@@ -16,6 +16,7 @@
 
 #define CALLER_SIZE 64
 #define TRACEPARENT_SIZE 56    /* W3C trace context, version 00 */
+#define LOOKUP_NONCE_SIZE 16
 #define POLICY_VERSION_SIZE 32 /* "<version>:<first 8 bytes of SHA-256 in hex>" */
 
 /* Why the requester believes the driver is there.  station.id[0] == 0: none given. */
@@ -44,6 +45,8 @@ struct lookup_answer {
 	int64_t ttl_s; /* 0: must not be reused */
 	char *record;  /* JSON object text, only fields of the view; owned by the answer */
 	size_t record_length;
+	bool has_nonce; /* of the hash of the record that both regions' access logs have */
+	uint8_t nonce[LOOKUP_NONCE_SIZE];
 	char policy_version[POLICY_VERSION_SIZE]; /* of the side that permitted it */
 };
 

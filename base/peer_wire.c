@@ -13,15 +13,17 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/base64.h"
 #include "base/json_scan.h"
 #include "base/must.h"
 #include "base/utf8.h"
 
+#define NONCE_TEXT_SIZE 25                        /* base64 of LOOKUP_NONCE_SIZE bytes, with the NUL */
 #define TTL_MAX_S ((int64_t)10 * 365 * 24 * 3600) /* so that sums of times cannot overflow */
 
 /* Statuses that travel by name: what the asking side, or its client, can act on. */
 static const enum status carried[] = { STATUS_OVERLOADED, STATUS_DEADLINE, STATUS_DRAINING, STATUS_UNREACHABLE,
-	STATUS_INVALID, STATUS_MISDIRECTED, STATUS_TOO_LARGE };
+	STATUS_INVALID, STATUS_MISDIRECTED, STATUS_TOO_LARGE, STATUS_UNRECORDED };
 
 /* ---- writing ---- */
 
@@ -114,6 +116,11 @@ static void write_answer(
 		add_unsigned(body, answer->version);
 		ADD_LITERAL(body, ",\"ttl_s\":");
 		add_unsigned(body, answer->ttl_s < 0 ? 0 : (uint64_t)answer->ttl_s);
+		if (answer->has_nonce) {
+			ADD_LITERAL(body, ",\"nonce\":\"");
+			base64_encode(answer->nonce, sizeof(answer->nonce), body);
+			strbuf_addc(body, '"');
+		}
 		ADD_LITERAL(body, ",\"record\":");
 		strbuf_add(body, answer->record, answer->record_length);
 		strbuf_addc(body, '}');
@@ -158,6 +165,7 @@ enum member {
 	MEMBER_STATUS,
 	MEMBER_VERSION,
 	MEMBER_TTL,
+	MEMBER_NONCE,
 	MEMBER_RECORD,
 	MEMBER_CODE,
 	MEMBER_POLICY,
@@ -168,8 +176,8 @@ enum member {
 #define SEEN(member) (1U << (member))
 
 static const char *const member_names[MEMBER_COUNT] = { "exchange", "type", "id", "purpose", "caller", "timeout_ms",
-	"station", "station_type", "tap", "traceparent", "status", "version", "ttl_s", "record", "code", "policy",
-	"lookups", "answers" };
+	"station", "station_type", "tap", "traceparent", "status", "version", "ttl_s", "nonce", "record", "code",
+	"policy", "lookups", "answers" };
 
 /* The next member that is ours; unknown ones are skipped.  MEMBER_COUNT at the end or on failure. */
 static enum member next_member(struct json_scan *scan, unsigned int known, unsigned int *seen)
@@ -360,7 +368,7 @@ enum status peer_wire_read_questions(const char *body, size_t size, int64_t now_
 
 #define ANSWER_MEMBERS                                                                                                 \
 	(SEEN(MEMBER_EXCHANGE) | SEEN(MEMBER_STATUS) | SEEN(MEMBER_TYPE) | SEEN(MEMBER_ID) | SEEN(MEMBER_VERSION) |    \
-		SEEN(MEMBER_TTL) | SEEN(MEMBER_RECORD) | SEEN(MEMBER_CODE))
+		SEEN(MEMBER_TTL) | SEEN(MEMBER_NONCE) | SEEN(MEMBER_RECORD) | SEEN(MEMBER_CODE))
 #define FOUND_NEEDED                                                                                                   \
 	(SEEN(MEMBER_EXCHANGE) | SEEN(MEMBER_STATUS) | SEEN(MEMBER_TYPE) | SEEN(MEMBER_ID) | SEEN(MEMBER_VERSION) |    \
 		SEEN(MEMBER_RECORD))
@@ -369,7 +377,7 @@ enum status peer_wire_read_questions(const char *body, size_t size, int64_t now_
 struct raw_answer {
 	struct exchange_id exchange;
 	struct object_id object;
-	char status[16], code[32];
+	char status[16], code[32], nonce[NONCE_TEXT_SIZE];
 	int64_t version, ttl_s;
 	const char *record;
 	size_t record_size;
@@ -410,6 +418,9 @@ static void read_raw_answer(struct json_scan *scan, struct raw_answer *raw)
 		case MEMBER_CODE:
 			json_scan_string(scan, raw->code, sizeof(raw->code));
 			break;
+		case MEMBER_NONCE:
+			json_scan_string(scan, raw->nonce, sizeof(raw->nonce));
+			break;
 		case MEMBER_VERSION:
 			json_scan_integer(scan, &raw->version);
 			break;
@@ -440,6 +451,16 @@ static enum status take_record(const struct raw_answer *raw, struct lookup_answe
 	return STATUS_OK;
 }
 
+/* Without one, or with one that is none, our access log has no hash, which the comparison of both logs shows. */
+static void take_nonce(const struct raw_answer *raw, struct lookup_answer *answer)
+{
+	size_t size = 0;
+
+	answer->has_nonce = base64_decode(raw->nonce, strlen(raw->nonce), answer->nonce, sizeof(answer->nonce),
+				    &size) == STATUS_OK &&
+			    size == sizeof(answer->nonce);
+}
+
 static enum status carried_status(const char *code)
 {
 	for (size_t i = 0; i < sizeof(carried) / sizeof(carried[0]); i++)
@@ -462,6 +483,7 @@ static void accept_answer(
 		answer->status = take_record(raw, answer);
 		if (answer->status != STATUS_OK)
 			return;
+		take_nonce(raw, answer);
 		answer->version = (uint64_t)raw->version;
 		answer->ttl_s = raw->ttl_s > TTL_MAX_S ? TTL_MAX_S : raw->ttl_s;
 	} else if (strcmp(raw->status, "not_available") == 0 && is_sane) {

@@ -7,9 +7,11 @@
  *                "timeout_ms":2300,"station":"…","station_type":"station","tap":"…Z","traceparent":"…"}]}
  * and is answered by
  *   {"policy":"42:9f…","answers":[{"exchange":"…","status":"found","type":"token","id":"…",
- *                "version":7,"ttl_s":900,"record":{…}},
+ *                "version":7,"ttl_s":900,"nonce":"AAECAwQFBgcICQoLDA0ODw==","record":{…}},
  *                {"exchange":"…","status":"not_available","ttl_s":30},
  *                {"exchange":"…","status":"error","code":"overloaded"}]}
+ *
+ * Both regions' access logs have SHA-256(nonce || record) of an answer, the record as it stands in the body.
  *
  * Unknown members are ignored, so that either side may be newer.
  */

@@ -45,6 +45,8 @@ static const struct problem_kind kinds[STATUS_COUNT] = {
 	[STATUS_UNREACHABLE] = { 503, 1, "home-unreachable", "The home region cannot be reached",
 		"Nothing may be decided about this object until its home answers again." },
 	[STATUS_BAD_PEER] = { 502, 0, "bad-peer", "The other side's answer made no sense", NULL },
+	[STATUS_UNRECORDED] = { 503, 1, "access-log-unavailable", "The access log cannot be written",
+		"Nothing personal may cross between regions until it can." },
 	[STATUS_DRAINING] = { 503, 1, "draining", "This process is shutting down",
 		"Use another address of the region." },
 	[STATUS_NO_MEMORY] = { 503, 1, "overloaded", "Too busy", "Try again after the time in Retry-After." },

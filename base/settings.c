@@ -345,19 +345,32 @@ static void check_together(struct settings_reader *reader)
 	}
 }
 
-static void fill_key_file(struct settings_reader *reader)
+static void fill_text(struct settings_reader *reader, char **member, const char *first, const char *rest)
+{
+	struct strbuf text = STRBUF_INIT;
+
+	if (*member == NULL || (*member)[0] != '\0' || first == NULL)
+		return;
+	strbuf_adds(&text, first);
+	strbuf_adds(&text, rest);
+	free(*member);
+	*member = strbuf_take(&text, NULL);
+	if (*member == NULL)
+		reader->has_failed = true;
+}
+
+static void fill_access_log(struct settings_reader *reader)
 {
 	struct settings *settings = reader->settings;
-	struct strbuf path = STRBUF_INIT;
+	struct strbuf rest = STRBUF_INIT;
 
-	if (settings->access_log.key_file == NULL || settings->state_dir == NULL ||
-		settings->access_log.key_file[0] != '\0')
-		return;
-	strbuf_addf(&path, "%s/access.key", settings->state_dir);
-	free(settings->access_log.key_file);
-	settings->access_log.key_file = strbuf_take(&path, NULL);
-	if (settings->access_log.key_file == NULL)
-		reader->has_failed = true;
+	fill_text(reader, &settings->access_log.directory, settings->state_dir, "/access-log");
+	fill_text(reader, &settings->access_log.signing_key_file, settings->state_dir, "/access-log.key");
+	fill_text(reader, &settings->access_log.key_file, settings->state_dir, "/access.key");
+	fill_text(reader, &settings->access_log.subject_key_file, settings->state_dir, "/subjects.key");
+	strbuf_addf(&rest, ".%s/access-log", settings->trust_domain != NULL ? settings->trust_domain : "");
+	fill_text(reader, &settings->access_log.origin, settings->region, rest.data);
+	strbuf_release(&rest);
 }
 
 static bool make_settings(struct settings_reader *reader)
@@ -435,7 +448,7 @@ enum status settings_parse(
 	check_duplicates(&reader);
 	check_required(&reader);
 	check_together(&reader);
-	fill_key_file(&reader);
+	fill_access_log(&reader);
 	status = reader.error_count == 0 ? STATUS_OK : STATUS_INVALID;
 out:
 	if (reader.has_failed || !strbuf_ok(&pointer) || (root != NULL && reader.settings == NULL))

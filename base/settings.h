@@ -67,8 +67,10 @@ struct settings {
 		char *file, *keys, *shadow_file;
 	} policy;
 	struct {
-		char *key_file; /* never "": access.key in state_dir by default */
-		int64_t batch_max;
+		/* Never "": by default in state_dir, and the origin made of region and trust domain. */
+		char *directory, *origin, *signing_key_file, *key_file, *subject_key_file;
+		int64_t epoch_days, epoch_keep_days, checkpoint_interval_ms, queue_bytes_max, segment_bytes,
+			reserve_bytes, index_entries_per_s;
 	} access_log;
 	struct {
 		int64_t bytes_max, negative_bytes_max, negative_ttl_s, ttl_max_s;
@@ -87,8 +89,8 @@ struct settings {
 		int64_t lookups_per_s, subjects_per_hour, misses_percent, misses_min, slow_per_s, slow_s;
 	} budgets;
 	struct {
-		char *broker; /* "": events are off */
-		char *mesh;   /* path; "": none */
+		char *broker;  /* "": events are off */
+		char *mesh;    /* path; "": none */
 		char *schemas; /* path of a folder; "": none */
 		int64_t in_flight_max, prefetch, timeout_ms, heartbeat_s;
 		int64_t receipt_timeout_s, outbox_keep_s, inbox_keep_s;

@@ -61,6 +61,16 @@ static const char *check_broker(const char *text)
 	return text[0] == '\0' || is_fine ? NULL : "amqps://HOST[:PORT]/VHOST, or \"\" for no events";
 }
 
+static const char *check_origin(const char *text)
+{
+	/* It is a line of a signed note and the name of its key. */
+	for (const char *c = text; *c != '\0'; c++) {
+		if (*c <= ' ' || *c > '~' || *c == '+')
+			return "printable ASCII without '+' or a space";
+	}
+	return NULL;
+}
+
 static const char *check_dsn(const char *text)
 {
 	PQconninfoOption *options = PQconninfoParse(text, NULL);
@@ -148,9 +158,30 @@ const struct setting settings_table[] = {
 		"A second policy that decides on live traffic too and is never enforced; empty for none."),
 	{ "policy.keys", SETTING_TEXT, AT(policy.keys), "", 0, 4096, "", NULL, NULL, false, true,
 		"Keys a policy file must be signed by (vkeys, spaces between); with them versions only rise; empty for none." },
+	PATH("access_log.directory", access_log.directory, "", false, false,
+		"Folder of the log's files, made at the first start; empty for access-log in state_dir."),
+	TEXT("access_log.origin", access_log.origin, "", check_origin, false,
+		"The log's name, which its checkpoints are signed for; empty for REGION.TRUST_DOMAIN/access-log.  Never used again after a loss of data."),
+	PATH("access_log.signing_key_file", access_log.signing_key_file, "", false, false,
+		"Ed25519 key that signs checkpoints; empty for access-log.key in state_dir, made at the first start."),
 	PATH("access_log.key_file", access_log.key_file, "", false, false,
-		"Key that hashes ids in the access log; empty for access.key in state_dir, made at the first start."),
-	INTEGER("access_log.batch_max", access_log.batch_max, "512", 1, 10000, "", "Entries committed together."),
+		"Key of the names under which subjects' keys are kept; empty for access.key in state_dir, made at the first start."),
+	PATH("access_log.subject_key_file", access_log.subject_key_file, "", false, false,
+		"Master and epoch keys of the log's subjects; empty for subjects.key in state_dir, made at the first start."),
+	INTEGER("access_log.epoch_days", access_log.epoch_days, "30", 1, 3650, "days",
+		"How long one key serves for ids that have no key of their own."),
+	INTEGER("access_log.epoch_keep_days", access_log.epoch_keep_days, "30", 0, 3650, "days",
+		"After that it is kept this long, and destroyed."),
+	INTEGER("access_log.checkpoint_interval_ms", access_log.checkpoint_interval_ms, "1000", 10, 600000, "ms",
+		"Entries are under a signed checkpoint after this."),
+	INTEGER("access_log.queue_bytes_max", access_log.queue_bytes_max, "67108864", 65536, BYTES_MAX, "bytes",
+		"Entries waiting for the disk; more are refused."),
+	INTEGER("access_log.segment_bytes", access_log.segment_bytes, "16777216", 1048576, BYTES_MAX, "bytes",
+		"Size of each of the two write-ahead files."),
+	INTEGER("access_log.index_entries_per_s", access_log.index_entries_per_s, "5000", 0, 10000000, "entries/s",
+		"The search index in the database follows the log at most this fast, so that lookups come first; 0 for no bound."),
+	INTEGER("access_log.reserve_bytes", access_log.reserve_bytes, "16777216", 0, BYTES_MAX, "bytes",
+		"Kept back on the disk, so that a log without space can still say that it stops."),
 
 	INTEGER("cache.bytes_max", cache.bytes_max, "67108864", 0, BYTES_MAX, "bytes", "Memory for records; 0 for no cache."),
 	INTEGER("cache.negative_bytes_max", cache.negative_bytes_max, "4194304", 0, BYTES_MAX, "bytes",

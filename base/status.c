@@ -22,6 +22,7 @@ static const char *const names[STATUS_COUNT] = {
 	[STATUS_DEADLINE] = "deadline",
 	[STATUS_UNREACHABLE] = "unreachable",
 	[STATUS_BAD_PEER] = "bad_peer",
+	[STATUS_UNRECORDED] = "unrecorded",
 	[STATUS_DRAINING] = "draining",
 	[STATUS_NO_MEMORY] = "no_memory",
 	[STATUS_IO] = "io",

@@ -26,6 +26,7 @@ enum status {
 	STATUS_DEADLINE,              /* the time allowed ran out */
 	STATUS_UNREACHABLE,           /* the peer, database or service could not be reached */
 	STATUS_BAD_PEER,              /* the other side answered nonsense */
+	STATUS_UNRECORDED,            /* the access log cannot take it, so nothing personal may cross */
 	STATUS_DRAINING,              /* this process is shutting down */
 	STATUS_NO_MEMORY,
 	STATUS_IO,       /* a file or socket failed */

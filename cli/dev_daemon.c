@@ -60,6 +60,8 @@ static json_t *peers_json(const struct dev_mesh *mesh, const struct dev_region *
 	return peers;
 }
 
+#define CHECKPOINT_MS 100 /* who tries it out looks at once */
+
 enum status dev_settings_write(const struct dev_mesh *mesh, const struct dev_region *region, struct strbuf *why)
 {
 	struct strbuf path = STRBUF_INIT, dsn = STRBUF_INIT;
@@ -69,13 +71,15 @@ enum status dev_settings_write(const struct dev_mesh *mesh, const struct dev_reg
 
 	dev_dsn(mesh, region, &dsn);
 	/* Tokens and stations may be any text, as in OCPI: cards and EVSEs, but also what real files call them. */
-	json = json_pack("{s:s,s:s,s:s,s:I,s:i,s:o,s:o,s:o,s:o,s:{s:s},s:{s:s},s:{s:{s:s},s:{s:s},s:{s:s}},s:o}",
+	json = json_pack(
+		"{s:s,s:s,s:s,s:I,s:i,s:o,s:o,s:o,s:o,s:{s:s},s:{s:s},s:{s:i},s:{s:{s:s},s:{s:s},s:{s:s}},s:o}",
 		"region", region->name, "trust_domain", mesh->trust_domain, "state_dir", "state", "engines",
 		(json_int_t)mesh->engines, "drain_timeout_ms", DEV_DRAIN_MS, "api",
 		listener_json(region->api_port, "api.sock"), "peer", listener_json(region->peer_port, NULL), "admin",
 		listener_json(region->admin_port, "admin.sock"), "tls", tls_json(region), "database", "dsn", dsn.data,
-		"policy", "file", "policy.json", "types", "token", "id_format", "opaque", "driver", "id_format",
-		"emaid", "station", "id_format", "opaque", "peers", peers_json(mesh, region));
+		"policy", "file", "policy.json", "access_log", "checkpoint_interval_ms", CHECKPOINT_MS, "types",
+		"token", "id_format", "opaque", "driver", "id_format", "emaid", "station", "id_format", "opaque",
+		"peers", peers_json(mesh, region));
 	if (json != NULL)
 		text = json_dumps(json, JSON_INDENT(2));
 	if (text != NULL)

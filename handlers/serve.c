@@ -3,7 +3,7 @@
  * Serving one lookup at home.  The record, the station (when only this region's
  * own objects can place it) and the grant are asked for side by side; when the
  * last has come the gate decides and its entry is made durable, and only the
- * release that comes of it turns into a view.
+ * release that comes of it has a record to send.
  *
  * Unknown and denied must not be told apart from outside: both take the same
  * steps, write one entry, and end with the same status and the same ttl.
@@ -16,10 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/json.h"
 #include "base/must.h"
-
-#define VIEW_BYTES_TYPICAL 512 /* a handful of fields; larger ones grow */
 
 struct serve {
 	struct peer_service *service;
@@ -59,16 +56,6 @@ static void finish_without(struct serve *serve, enum status status)
 	finish(serve, &answer);
 }
 
-static enum status write_view(const json_t *view, struct lookup_answer *answer)
-{
-	struct strbuf text = STRBUF_INIT;
-
-	if (strbuf_reserve(&text, VIEW_BYTES_TYPICAL) && json_write(view, &text) == STATUS_OK)
-		answer->record = strbuf_take(&text, &answer->record_length);
-	strbuf_release(&text);
-	return answer->record != NULL ? STATUS_OK : STATUS_NO_MEMORY;
-}
-
 static int64_t ttl_of(const struct serve *serve, const struct gate_decision *decision)
 {
 	int64_t ttl_max_s = serve->service->settings->cache.ttl_max_s;
@@ -79,8 +66,7 @@ static int64_t ttl_of(const struct serve *serve, const struct gate_decision *dec
 static void released(void *arg, enum status status, struct policy_release *release)
 {
 	struct serve *serve = arg;
-	struct lookup_answer answer = { .status = STATUS_NO_MEMORY };
-	json_t *view;
+	struct lookup_answer answer = { .status = STATUS_OK };
 
 	if (status == STATUS_NOT_AVAILABLE && serve->is_over_budget)
 		status = STATUS_OVERLOADED;
@@ -94,15 +80,11 @@ static void released(void *arg, enum status status, struct policy_release *relea
 	/* An entry for an absent object can only be a denial, so here there is content. */
 	must(serve->content != NULL);
 
-	view = policy_release_view(release, serve->content);
-	if (view != NULL)
-		answer.status = write_view(view, &answer);
-	if (answer.status == STATUS_OK) {
-		answer.version = serve->version;
-		answer.ttl_s = ttl_of(serve, policy_release_decision(release));
-		(void)snprintf(answer.policy_version, POLICY_VERSION_SIZE, "%s", policy_release_version(release));
-	}
-	json_decref(view);
+	answer.record = policy_release_take_record(release, &answer.record_length, answer.nonce);
+	answer.has_nonce = true;
+	answer.version = serve->version;
+	answer.ttl_s = ttl_of(serve, policy_release_decision(release));
+	(void)snprintf(answer.policy_version, POLICY_VERSION_SIZE, "%s", policy_release_version(release));
 	policy_release_destroy(release);
 	finish(serve, &answer);
 }
@@ -245,6 +227,7 @@ void serve_lookup(struct peer_service *service, const struct serve_engine *engin
 		return;
 	}
 	serve->waiting = 1;
+	access_log_prepare(engine->log, serve->policy, &serve->object);
 	place_station(serve);
 	if (serve->policy != NULL &&
 		policy_reads_roaming(serve->policy, GATE_SERVE, serve->object.type, question->purpose)) {

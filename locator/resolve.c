@@ -293,7 +293,11 @@ static void delegated(void *arg, struct lookup_answer *peer_answer, enum http_cl
 		.answer = status,
 		.fields = strbuf_ok(&names) ? names.data : "",
 		.ttl_s = lookup->entry ? lookup->entry->ttl_ms / 1000 : 0,
-		.peer_policy_version = peer_answer->policy_version };
+		.peer_policy_version = peer_answer->policy_version,
+		.policy = lookup->policy,
+		.record = peer_answer->record,
+		.record_length = peer_answer->record_length,
+		.nonce = peer_answer->has_nonce ? peer_answer->nonce : NULL };
 	if (is_failure(status)) {
 		/* It carries no data, so nobody needs to wait until it is on record. */
 		lookup->result.status = status;

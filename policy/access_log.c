@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The access log's queue.  Entries of one round of the loop are sent together,
- * and those that come while a batch is under way wait for it and go as the next:
- * the busier it is, the larger the groups, and nothing waits on an idle log.
+ * An engine's end of the access log.  An entry's way: its form is found (or made),
+ * its subject is found (or asked for, when the database has to say), it is encoded,
+ * and goes to the writer with the others of this round of the loop.  It ends when
+ * the writer has it on disk.
  *
- * An entry ends once: written and committed, failed, or at its deadline.  One
- * that is given up after it was sent may still be written.  So the log can say
- * more than happened, never less: nobody is told OK without a commit.
+ * An entry ends once and is never taken back: one that comes through after its
+ * lookup's deadline ends with STATUS_DEADLINE though it is written.  So the log can
+ * say more than happened, never less.
  *
- * A queue is on one loop and needs no lock.
+ * On one loop; needs no lock.
  */
 #include "policy/access_log.h"
 
@@ -17,289 +18,228 @@
 #include <string.h>
 
 #include "base/hash.h"
-#include "base/log.h"
 #include "base/must.h"
+#include "base/random.h"
 
-static const char *const kind_names[] = { "ask", "serve", "got", "deny", "send", "receive" };
+#define SUBJECTS_AT_HAND 65536 /* 2.6 MB an engine */
 
-void entry_list_init(struct entry_list *list)
+/* ---- forms ---- */
+
+static void form_put(struct access_form *form)
 {
-	list->first = NULL;
-	list->last = &list->first;
-	list->count = 0;
+	if (form == NULL || --form->references > 0)
+		return;
+	free(form->form);
+	free(form);
 }
 
-void entry_list_add(struct entry_list *list, struct access_entry *entry)
+static void add_part(struct strbuf *key, const char *part)
 {
-	entry->next = NULL;
-	*list->last = entry;
-	list->last = &entry->next;
-	list->count++;
+	if (part != NULL)
+		strbuf_add(key, part, strlen(part));
+	strbuf_addc(key, '\0');
 }
 
-/* ---- contexts ---- */
-
-static void add_column(struct strbuf *text, const char *column)
+static void write_key(struct strbuf *key, const struct entry_terms *terms)
 {
-	strbuf_add(text, column, strlen(column) + 1);
+	strbuf_reset(key);
+	strbuf_addc(key, (char)terms->kind);
+	strbuf_add(key, &terms->ttl_s, sizeof(terms->ttl_s));
+	add_part(key, terms->peer);
+	add_part(key, terms->type);
+	add_part(key, terms->operation);
+	add_part(key, terms->purpose);
+	add_part(key, terms->caller);
+	add_part(key, terms->decision);
+	add_part(key, terms->rules);
+	add_part(key, terms->policy);
+	add_part(key, terms->fields);
+	add_part(key, terms->outcome);
 }
 
-static void write_context(struct strbuf *text, const struct access_columns *columns)
+static struct access_form *form_create(const struct entry_terms *terms, const struct strbuf *key, uint64_t hash)
 {
-	strbuf_reset(text);
-	add_column(text, kind_names[columns->kind]);
-	add_column(text, columns->peer);
-	add_column(text, columns->type);
-	add_column(text, columns->operation);
-	add_column(text, columns->purpose);
-	add_column(text, columns->caller);
-	add_column(text, columns->decision);
-	for (size_t i = 0; i < columns->rule_count; i++) {
-		if (i > 0)
-			strbuf_addc(text, ',');
-		strbuf_adds(text, columns->rules[i]);
+	struct access_form *form = calloc(1, sizeof(*form) + key->length);
+
+	if (form == NULL)
+		return NULL;
+	if (entry_form_create(terms, &form->form) != STATUS_OK) {
+		free(form);
+		return NULL;
 	}
-	strbuf_addc(text, '\0');
-	add_column(text, columns->policy);
-	add_column(text, columns->fields);
-	strbuf_addf(text, "%lld", (long long)columns->ttl_s);
-	strbuf_addc(text, '\0');
+	form->references = 1; /* the slot's */
+	form->hash = hash;
+	form->length = key->length;
+	memcpy(form->key, key->data, key->length);
+	return form;
 }
 
-static struct access_context *context_get(struct access_log *log, const struct access_columns *columns)
+static struct access_form *form_get(struct access_log *log, const struct entry_terms *terms)
 {
-	struct strbuf *text = &log->scratch;
-	struct access_context **slot, *context;
+	struct strbuf *key = &log->scratch;
+	struct access_form **slot, *form;
 	uint64_t hash;
 
-	write_context(text, columns);
-	if (!strbuf_ok(text))
+	write_key(key, terms);
+	if (!strbuf_ok(key))
 		return NULL;
-	hash = hash_key64(text->data, text->length, 0);
-	slot = &log->contexts[hash % ACCESS_CONTEXT_SLOTS];
-	context = *slot;
-	if (context == NULL || context->hash != hash || context->length != text->length ||
-		memcmp(context->text, text->data, text->length) != 0) {
-		context = calloc(1, sizeof(*context) + text->length);
-		if (context == NULL)
+	hash = hash_key64(key->data, key->length, 0);
+	slot = &log->forms[hash % ACCESS_FORM_SLOTS];
+	form = *slot;
+	if (form == NULL || form->hash != hash || form->length != key->length ||
+		memcmp(form->key, key->data, key->length) != 0) {
+		form = form_create(terms, key, hash);
+		if (form == NULL)
 			return NULL;
-		context->references = 1; /* the slot's */
-		context->hash = hash;
-		context->opens_grant = columns->opens_grant;
-		context->length = text->length;
-		memcpy(context->text, text->data, text->length);
-		access_context_put(*slot);
-		*slot = context;
+		form_put(*slot);
+		*slot = form;
 	}
-	context->references++;
-	return context;
+	form->references++;
+	return form;
 }
 
-bool access_entry_fill(struct access_log *log, const struct access_columns *columns,
-	const struct lookup_question *question, struct access_entry *entry)
+/* ---- entries ---- */
+
+bool access_entry_fill(struct access_log *log, const struct entry_terms *terms, const struct lookup_question *question,
+	struct access_entry *entry)
 {
-	entry->context = context_get(log, columns);
-	entry->at_us = clock_wall_us(log->clock);
-	entry->deadline_ms = question->deadline_ms;
+	entry->log = log;
+	entry->object = question->object;
 	entry->exchange = question->exchange;
-	subject_key_hash(&log->subject, &question->object, entry->subject);
-	metric_add(log->kinds[columns->kind], 1);
-	return entry->context != NULL;
+	entry->deadline_ms = question->deadline_ms;
+	entry->form = form_get(log, terms);
+	metric_add(log->kinds[terms->kind], 1);
+	return entry->form != NULL;
 }
 
-/* ---- ends ---- */
-
-static void finish(struct access_entry *entry, enum status status)
+void access_entry_release(struct access_entry *entry)
 {
-	if (!entry->is_over) {
-		entry->is_over = true;
-		entry->done(entry, status);
-	}
+	form_put(entry->form);
+	entry->form = NULL;
+	free(entry->text);
+	entry->text = NULL;
 }
 
-static void dispose(struct access_entry *entry)
+static void run_refuse(struct loop_task *task)
 {
-	access_context_put(entry->context);
-	entry->context = NULL;
-	entry->dispose(entry);
-}
+	struct access_log *log = (struct access_log *)((char *)task - offsetof(struct access_log, refuse));
+	struct access_entry *entry = log->refused;
 
-static void finish_all(struct access_log *log, struct entry_list *list, enum status status)
-{
-	struct access_entry *entry = list->first;
-
-	metric_move(log->queue, -(int64_t)list->count);
-	entry_list_init(list);
+	log->will_refuse = false;
+	log->refused = NULL;
 	while (entry != NULL) {
 		struct access_entry *next = entry->next;
 
-		finish(entry, status);
-		dispose(entry);
+		entry->done(entry, entry->failure);
 		entry = next;
 	}
 }
 
-static void run_fail(struct loop_task *task)
+void access_entry_refuse(struct access_entry *entry, enum status status)
 {
-	struct access_log *log = (struct access_log *)((char *)task - offsetof(struct access_log, fail));
-	struct access_entry *entry = log->failed.first;
+	struct access_log *log = entry->log;
 
-	log->will_fail = false;
-	entry_list_init(&log->failed);
-	while (entry != NULL) {
-		struct access_entry *next = entry->next;
-
-		finish(entry, entry->failure);
-		dispose(entry);
-		entry = next;
-	}
-}
-
-void access_log_refuse(struct access_log *log, struct access_entry *entry, enum status status)
-{
 	entry->failure = status;
-	entry_list_add(&log->failed, entry);
-	if (!log->will_fail) {
-		log->will_fail = true;
-		loop_defer(log->loop, &log->fail);
+	entry->next = log->refused;
+	log->refused = entry;
+	if (!log->will_refuse) {
+		log->will_refuse = true;
+		loop_defer(log->loop, &log->refuse);
 	}
 }
 
-/* ---- sending ---- */
-
-static void flush_soon(struct access_log *log)
+/* Stations and the like go on while the log has failed; how many did is written once it is back. */
+static bool goes_unrecorded(struct access_entry *entry)
 {
-	if (!log->will_flush && log->waiting.first != NULL) {
-		log->will_flush = true;
-		loop_defer(log->loop, &log->flush);
-	}
+	if (entry->is_personal)
+		return false;
+	atomic_fetch_add_explicit(entry->log->unrecorded, 1, memory_order_relaxed);
+	metric_add(entry->log->gaps, 1);
+	return true;
 }
 
-static void batch_done(void *arg, enum status status, const PGresult *result)
+static void appended(struct log_item *item, enum status status)
 {
-	struct access_batch *batch = arg;
-	struct access_log *log = batch->log;
-	struct entry_list entries = batch->entries;
+	struct access_entry *entry = (struct access_entry *)item;
+	struct access_log *log = entry->log;
 
-	(void)result;
-	if (status == STATUS_OK) {
-		metric_observe_us(log->commits, clock_wall_us(log->clock) - batch->sent_us);
-	} else {
+	metric_move(log->waiting, -1);
+	if (status != STATUS_OK && status != STATUS_DRAINING) {
 		metric_add(log->failures, 1);
-		LOG_LIMITED(&log->write_failed, LOG_LEVEL_WARN, "access_write_failed", "status", status_name(status),
-			"entries", log_number((int64_t)entries.count));
+		LOG_LIMITED(&log->write_failed, LOG_LEVEL_WARN, "access_write_failed", "status", status_name(status));
+		if (status == STATUS_IO)
+			status = goes_unrecorded(entry) ? STATUS_OK : STATUS_UNRECORDED;
 	}
-	/* The batch is free before anyone is told: they may append at once. */
-	entry_list_init(&batch->entries);
-	batch->is_in_flight = false;
-	log->in_flight--;
-	flush_soon(log);
-	finish_all(log, &entries, status);
-	access_log_free_if_idle(log);
+	if (status == STATUS_OK && entry->deadline_ms <= loop_now_ms(log->loop))
+		status = STATUS_DEADLINE;
+	entry->done(entry, status);
 }
 
-static struct access_batch *free_batch(struct access_log *log)
+static void append(struct access_entry *entry)
 {
-	/* A second batch goes out beside the first only when it is large: small groups waste commits. */
-	if (log->in_flight > 0 && log->waiting.count < log->batch_max / 4)
-		return NULL;
-	for (int i = 0; i < ACCESS_IN_FLIGHT_MAX; i++) {
-		if (!log->batches[i].is_in_flight)
-			return &log->batches[i];
+	struct access_log *log = entry->log;
+	uint8_t salt[ENTRY_SALT_SIZE];
+	const struct entry_moment moment = { .at_us = clock_wall_us(log->clock),
+		.exchange = &entry->exchange,
+		.subject = entry->subject,
+		.record_hash = entry->has_record_hash ? entry->record_hash : NULL,
+		.salt = salt };
+
+	entry->text = malloc(entry->form->form->size_max);
+	if (entry->text == NULL) {
+		access_entry_refuse(entry, STATUS_NO_MEMORY);
+		return;
 	}
-	return NULL;
+	random_fill(random_system(), salt, sizeof(salt));
+	entry->item.entry = entry->text;
+	entry->item.size = (uint32_t)entry_encode(entry->form->form, &moment, entry->text);
+	entry->item.done = appended;
+	if (entry->opens_grant)
+		grant_open(log->grants, entry->subject, entry->grant_region);
+	metric_move(log->waiting, 1);
+	log_port_append(log->port, &entry->item);
 }
 
-static void run_flush(struct loop_task *task)
+static void subject_came(struct pseudonym_question *question, enum status status, const char *subject)
 {
-	struct access_log *log = (struct access_log *)((char *)task - offsetof(struct access_log, flush));
-	struct access_batch *batch;
+	struct access_entry *entry = (struct access_entry *)((char *)question -
+							     offsetof(struct access_entry, question));
 
-	log->will_flush = false;
-	while (log->waiting.first != NULL && (batch = free_batch(log)) != NULL)
-		access_batch_send(log, batch, batch_done);
+	if (status != STATUS_OK) {
+		entry->done(entry, status);
+		return;
+	}
+	snprintf(entry->subject, sizeof(entry->subject), "%s", subject);
+	append(entry);
 }
 
-void access_log_append(struct access_log *log, struct access_entry *entry)
+void access_entry_append(struct access_entry *entry, enum pseudonym_wish wish)
 {
+	struct access_log *log = entry->log;
+
 	if (entry->deadline_ms <= loop_now_ms(log->loop)) {
-		access_log_refuse(log, entry, STATUS_DEADLINE);
+		access_entry_refuse(entry, STATUS_DEADLINE);
 		return;
 	}
-	if (log->waiting.count >= ACCESS_WAITING_MAX) {
-		access_log_refuse(log, entry, STATUS_OVERLOADED);
+	if (log_writer_is_failed(log->writer)) {
+		access_entry_refuse(entry, goes_unrecorded(entry) ? STATUS_OK : STATUS_UNRECORDED);
 		return;
 	}
-	entry_list_add(&log->waiting, entry);
-	metric_move(log->queue, 1);
-	access_log_watch(log, entry->deadline_ms);
-	flush_soon(log);
-}
-
-/* ---- deadlines ---- */
-
-void access_log_watch(struct access_log *log, int64_t deadline_ms)
-{
-	int64_t now_ms = loop_now_ms(log->loop);
-
-	if (log->timer_at_ms != 0 && log->timer_at_ms <= deadline_ms)
-		return;
-	log->timer_at_ms = deadline_ms;
-	loop_timer_start(&log->timer, deadline_ms > now_ms ? deadline_ms - now_ms : 0);
-}
-
-static int64_t expire_waiting(struct access_log *log, int64_t now_ms)
-{
-	struct access_entry *entry = log->waiting.first;
-	struct entry_list late;
-	int64_t next_ms = INT64_MAX;
-
-	entry_list_init(&late);
-	entry_list_init(&log->waiting);
-	while (entry != NULL) {
-		struct access_entry *next = entry->next;
-
-		if (entry->deadline_ms <= now_ms) {
-			entry_list_add(&late, entry);
-		} else {
-			entry_list_add(&log->waiting, entry);
-			next_ms = entry->deadline_ms < next_ms ? entry->deadline_ms : next_ms;
-		}
-		entry = next;
+	if (!entry->is_personal) {
+		pseudonym_of_epoch(log->pseudonyms, &entry->object, entry->subject);
+		append(entry);
+	} else if (pseudonym_find(log->pseudonyms, &entry->object, wish, entry->subject)) {
+		append(entry);
+	} else {
+		entry->question.done = subject_came;
+		pseudonym_ask(log->pseudonyms, &entry->object, wish, &entry->question);
 	}
-	finish_all(log, &late, STATUS_DEADLINE);
-	return next_ms;
 }
 
-static int64_t expire_batch(struct access_batch *batch, int64_t now_ms)
+void access_log_prepare(struct access_log *log, const struct policy *policy, const struct object_id *object)
 {
-	int64_t next_ms = INT64_MAX;
-
-	for (struct access_entry *entry = batch->entries.first; entry != NULL; entry = entry->next) {
-		if (entry->deadline_ms <= now_ms)
-			finish(entry, STATUS_DEADLINE);
-		else if (entry->deadline_ms < next_ms)
-			next_ms = entry->deadline_ms;
-	}
-	return next_ms;
-}
-
-static void expire(void *arg)
-{
-	struct access_log *log = arg;
-	int64_t now_ms = loop_now_ms(log->loop);
-	int64_t next_ms, one_ms;
-
-	log->timer_at_ms = 0;
-	next_ms = expire_waiting(log, now_ms);
-	for (int i = 0; i < ACCESS_IN_FLIGHT_MAX; i++) {
-		one_ms = expire_batch(&log->batches[i], now_ms);
-		next_ms = one_ms < next_ms ? one_ms : next_ms;
-	}
-	one_ms = grants_expire(log, now_ms);
-	next_ms = one_ms < next_ms ? one_ms : next_ms;
-	if (next_ms != INT64_MAX)
-		access_log_watch(log, next_ms);
+	if (policy_is_personal(policy, object->type))
+		pseudonym_prepare(log->pseudonyms, object, PSEUDONYM_AS_IS);
 }
 
 /* ---- life ---- */
@@ -309,52 +249,59 @@ static void register_metrics(struct access_log *log)
 	struct metric *kinds = metric_register(
 		METRIC_COUNTER, "homeward_access_entries_total", "Access log entries made, by kind.", "kind");
 
-	for (int i = 0; i < ACCESS_KINDS; i++)
-		log->kinds[i] = metric_series(kinds, kind_names[i], (char *)NULL);
+	for (int i = 0; i < ENTRY_KIND_COUNT; i++)
+		log->kinds[i] = metric_series(kinds, entry_kind_name((enum entry_kind)i), (char *)NULL);
 	log->decisions = metric_register(METRIC_COUNTER, "homeward_policy_decisions_total",
 		"Decisions about crossings; rule is the first that decided.", "operation,decision,rule");
-	log->failures = metric_series(metric_register(METRIC_COUNTER, "homeward_access_write_failures_total",
-					      "Batches of entries that were not committed.", NULL),
+	log->failures = metric_series(
+		metric_register(METRIC_COUNTER, "homeward_access_write_failures_total",
+			"Entries that could not be written; nothing personal was sent for them.", NULL),
 		(char *)NULL);
-	log->queue = metric_series(metric_register(METRIC_GAUGE, "homeward_access_queue_entries",
-					   "Entries waiting for their commit.", NULL),
+	log->gaps = metric_series(
+		metric_register(METRIC_COUNTER, "homeward_access_unrecorded_total",
+			"Crossings of types that are not personal, let through while the log had failed.", NULL),
 		(char *)NULL);
-	log->commits = metric_series(metric_register(METRIC_HISTOGRAM, "homeward_access_commit_seconds",
-					     "From sending a batch of entries to its commit.", NULL),
+	log->waiting = metric_series(
+		metric_register(METRIC_GAUGE, "homeward_access_queue_entries", "Entries waiting to be on disk.", NULL),
 		(char *)NULL);
+}
+
+static void on_idle(void *arg)
+{
+	access_log_free_if_idle(arg);
 }
 
 enum status access_log_create(struct loop *loop, struct database *database, const struct access_log_settings *settings,
 	const struct clock_source *clock, struct access_log **log_out)
 {
 	struct access_log *log = calloc(1, sizeof(*log));
+	const struct pseudonyms_settings pseudonyms = { .loop = loop,
+		.database = database,
+		.keyring = settings->keyring,
+		.key = settings->key,
+		.remembered = SUBJECTS_AT_HAND,
+		.idle = on_idle,
+		.owner = log };
 	enum status status;
 
 	*log_out = NULL;
 	if (log == NULL)
 		return STATUS_NO_MEMORY;
-	must(settings->batch_max > 0 && settings->grant_ttl_s >= 0);
 	log->loop = loop;
 	log->database = database;
 	log->clock = clock;
-	log->batch_max = (size_t)settings->batch_max;
+	log->writer = settings->writer;
+	log->unrecorded = settings->unrecorded;
 	snprintf(log->region, sizeof(log->region), "%s", settings->region);
-	snprintf(log->grant_ttl_text, sizeof(log->grant_ttl_text), "%lld", (long long)settings->grant_ttl_s);
-	subject_key_init(&log->subject, settings->key);
-	entry_list_init(&log->waiting);
-	entry_list_init(&log->failed);
-	for (int i = 0; i < ACCESS_IN_FLIGHT_MAX; i++) {
-		log->batches[i].log = log;
-		entry_list_init(&log->batches[i].entries);
-	}
-	log->flush.run = run_flush;
-	log->fail.run = run_fail;
-	log->grants_flush.run = grants_flush;
+	log->refuse.run = run_refuse;
 	strbuf_init(&log->scratch);
-	for (int i = 0; i < 4 + ACCESS_CONTEXT_COLUMNS; i++)
-		strbuf_init(&log->arrays[i]);
+	strbuf_init(&log->list);
 	register_metrics(log);
-	status = loop_timer_init(loop, &log->timer, expire, log);
+	status = pseudonyms_create(&pseudonyms, &log->pseudonyms);
+	if (status == STATUS_OK)
+		status = grants_create(log, settings->grant_ttl_s, &log->grants);
+	if (status == STATUS_OK)
+		status = log_port_create(settings->writer, loop, &log->port);
 	if (status == STATUS_OK)
 		*log_out = log;
 	else
@@ -364,14 +311,15 @@ enum status access_log_create(struct loop *loop, struct database *database, cons
 
 void access_log_free_if_idle(struct access_log *log)
 {
-	if (!log->is_destroyed || log->in_flight > 0 || log->grant_rounds != NULL)
+	if (!log->is_destroyed || (log->pseudonyms != NULL && !pseudonyms_are_idle(log->pseudonyms)) ||
+		(log->grants != NULL && !grants_are_idle(log->grants)))
 		return;
-	for (int i = 0; i < ACCESS_CONTEXT_SLOTS; i++)
-		access_context_put(log->contexts[i]);
-	for (int i = 0; i < 4 + ACCESS_CONTEXT_COLUMNS; i++)
-		strbuf_release(&log->arrays[i]);
+	for (int i = 0; i < ACCESS_FORM_SLOTS; i++)
+		form_put(log->forms[i]);
 	strbuf_release(&log->scratch);
-	subject_key_release(&log->subject);
+	strbuf_release(&log->list);
+	pseudonyms_free(log->pseudonyms);
+	grants_free(log->grants);
 	free(log);
 }
 
@@ -379,14 +327,16 @@ void access_log_destroy(struct access_log *log)
 {
 	if (log == NULL)
 		return;
-	finish_all(log, &log->waiting, STATUS_DRAINING);
-	run_fail(&log->fail);
-	for (int i = 0; i < ACCESS_IN_FLIGHT_MAX; i++) {
-		for (struct access_entry *entry = log->batches[i].entries.first; entry != NULL; entry = entry->next)
-			finish(entry, STATUS_DRAINING);
+	/* Subjects first: what waits for one ends here and asks the port for nothing. */
+	if (log->pseudonyms != NULL)
+		pseudonyms_stop(log->pseudonyms);
+	log_port_destroy(log->port);
+	if (log->grants != NULL)
+		grants_stop(log->grants);
+	if (log->will_refuse) {
+		loop_defer_cancel(log->loop, &log->refuse);
+		run_refuse(&log->refuse);
 	}
-	grants_destroy(log);
-	loop_timer_release(&log->timer);
 	/* What is with the database still points here: the last of it to come back frees the log. */
 	log->is_destroyed = true;
 	access_log_free_if_idle(log);

@@ -49,6 +49,13 @@ int64_t policy_not_after_us(const struct policy *policy)
 	return policy->not_after_us;
 }
 
+bool policy_is_personal(const struct policy *policy, const char *type)
+{
+	int id = policy != NULL ? names_find(&policy->types, type) : NAME_UNKNOWN;
+
+	return id == NAME_UNKNOWN || id == NAME_OTHER || policy->type[id].is_personal;
+}
+
 int policy_test_count(const struct policy *policy)
 {
 	return (int)policy->test_count;

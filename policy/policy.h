@@ -4,7 +4,7 @@
  * the access log makes each crossing a durable entry before it happens.
  *
  * The two meet in one function, policy_release_request(): it decides, writes the
- * entry, and only when that entry is committed hands out a struct policy_release.
+ * entry, and only when that entry is durable hands out a struct policy_release.
  * Nothing else can make one, and nothing may be sent to another region without
  * one (router and handlers ask for it by type).
  *
@@ -17,6 +17,7 @@
 #define POLICY_POLICY_H
 
 #include <jansson.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -30,7 +31,11 @@
 #include "policy/budget.h"
 #include "policy/shadow.h"
 #include "policy/signature.h"
+#include "policy/entry.h"
+#include "policy/keyring.h"
+#include "policy/log_writer.h"
 #include "policy/tools.h"
+#include "policy/log_index.h"
 #include "policy/log_proof.h"
 #include "policy/log_reader.h"
 #include "policy/witness.h"
@@ -50,6 +55,8 @@ const char *policy_version(const struct policy *policy);  /* "42:9f86d081884c7d6
 const char *policy_home(const struct policy *policy);     /* the region it speaks for */
 int64_t policy_not_after_us(const struct policy *policy); /* from when on personal types are denied */
 int policy_test_count(const struct policy *policy);
+/* A policy or type that is not there counts as personal. */
+bool policy_is_personal(const struct policy *policy, const char *type);
 
 /* ---- the gate: the current policy, swapped whole; any thread ---- */
 
@@ -113,24 +120,35 @@ json_t *policy_view(
 /* The names of the fields, comma separated, in the policy's order. */
 void policy_field_names(const struct policy *policy, const char *type, uint64_t fields, struct strbuf *names);
 
-/* ---- the access log: one writer per engine, group commits ---- */
+/* ---- the access log: one end of it an engine, one writer a process ---- */
 
 struct access_log;
 
 struct access_log_settings {
 	const char *region;  /* copied */
-	const uint8_t *key;  /* 32 bytes, for subject hashes; copied */
-	int64_t batch_max;   /* entries a commit */
+	const uint8_t *key;  /* 32 bytes, for the names of subjects' rows; copied */
 	int64_t grant_ttl_s; /* how long a permitted charge.authorize keeps its grant open */
+	struct log_writer *writer;
+	struct keyring *keyring;
+	atomic_uint_fast64_t *unrecorded; /* crossings let through while the log had failed; the owner writes a `gap` */
 };
 
+/* The database keeps subjects' keys and grants; entries do not wait for it longer than half a second. */
 MUST_CHECK enum status access_log_create(struct loop *loop, struct database *database,
 	const struct access_log_settings *settings, const struct clock_source *clock, struct access_log **log_out);
 /* What has not ended ends with STATUS_DRAINING.  The database is destroyed after it or before it, but is destroyed:
- * what it still holds is freed then. */
+ * what it still holds is freed then.  The writer is closed after it. */
 void access_log_destroy(struct access_log *log);
+/* Looks for the subject's key now, so that no entry has to wait for it later. */
+void access_log_prepare(struct access_log *log, const struct policy *policy, const struct object_id *object);
 
-/* HMAC-SHA-256 of "<type>\n<id>" under the region's key, the first 16 bytes in hex, "k1." in front. */
+/* An entry that is about no lookup (boot, policy, admin, gap), from any thread but a loop's: waits until it is
+ * durable.  text is machine-written and never has an id; count < 0: none. */
+MUST_CHECK enum status access_log_note(struct log_writer *writer, const char *region, enum entry_kind kind,
+	const char *policy_version, const char *text, int64_t count, int64_t deadline_ms);
+
+/* The name of a subject's row: HMAC-SHA-256 of "<type>\n<id>" under the region's key, the first 16 bytes in hex, "k1." in
+ * front.  Entries have a pseudonym instead (policy/pseudonym.h). */
 #define SUBJECT_HASH_SIZE 40
 void access_log_subject(const uint8_t key[32], const struct object_id *object, char text[SUBJECT_HASH_SIZE]);
 /* Reads the 32-byte key file, or makes it (mode 0600) when it is not there. */
@@ -146,9 +164,10 @@ typedef void policy_release_done(void *arg, enum status status, struct policy_re
 
 /*
  * On the log's loop.  `peer` is the other region of this crossing.  policy may be NULL (deny).  The question
- * and request are copied; request->record only has to live until this returns (flags are read at once).
- * A permitted `serve` of purpose charge.authorize also opens the subject's grant, in the same commit.
- * The entry is given up at the question's deadline (STATUS_DEADLINE).
+ * and request are copied; request->record only has to live until this returns (flags and view are taken at once).
+ * A permitted `serve` of purpose charge.authorize also opens the subject's grant.
+ * Past the question's deadline there is no release (STATUS_DEADLINE).  STATUS_UNRECORDED: the log has failed and the
+ * type is personal.
  *
  * Of an event (`send`, `receive`) the question's object is what the event is about; its type is request->type, and
  * request->record is read before this returns.
@@ -161,7 +180,9 @@ void policy_release_destroy(struct policy_release *release);
 bool policy_release_covers(const struct policy_release *release, const struct object_id *object, const char *peer);
 const struct gate_decision *policy_release_decision(const struct policy_release *release);
 const char *policy_release_version(const struct policy_release *release);
-json_t *policy_release_view(const struct policy_release *release, const json_t *record);
+/* Of a permitted `serve`, once: the view's text, free() it, and the nonce that goes with it. */
+char *policy_release_take_record(
+	struct policy_release *release, size_t *length_out, uint8_t nonce_out[LOOKUP_NONCE_SIZE]);
 
 /* The requester's second entry, `got`: what came back.  fields: names received, comma separated. */
 typedef void access_log_done(void *arg, enum status status);
@@ -172,6 +193,10 @@ struct access_got {
 	const char *fields;
 	int64_t ttl_s;
 	const char *peer_policy_version;
+	const struct policy *policy; /* ours, by which it was asked; NULL: as for personal types */
+	const char *record;          /* the text as it came, when nonce is not NULL */
+	size_t record_length;
+	const uint8_t *nonce;
 };
 void access_log_got(struct access_log *log, const struct access_got *got, access_log_done *done, void *arg);
 

@@ -132,9 +132,56 @@ class Region:
         return (self.folder / "homeward.log").read_text(errors="replace")
 
     def exchanges(self):
-        columns = "kind exchange me peer type subject operation purpose caller decision rules policy fields ttl_s".split()
-        rows = self.sql(f"SELECT {', '.join(columns)} FROM homeward.exchanges ORDER BY seq")
-        return [dict(zip(columns, row)) for row in rows]
+        """The log's entries about crossings, in the order written, under the names of the search index's columns."""
+        return [as_row(entry) for entry in self.entries() if "x" in entry]
+
+    def entries(self):
+        """All of the region's access log, from its files, once they hold what was durable when this was called."""
+        directory = self.folder / "state" / "access-log"
+        if self.is_alive():
+            durable = self.metric("homeward_access_log_durable_entries")
+            eventually(lambda: log_size(directory) >= durable, what=f"{self.name}'s checkpoint of {durable:.0f} entries")
+        return [json.loads(entry) for entry in log_entries(directory)]
+
+    def is_alive(self):
+        try:
+            return self.session.get(self.url("/livez", admin=True), timeout=2).status_code == 200
+        except requests.RequestException:
+            return False
+
+
+def log_size(directory):
+    """How many entries the signed checkpoint of an access log covers."""
+    return int((directory / "checkpoint").read_text().splitlines()[1])
+
+
+def log_entries(directory):
+    """The entries of an access log as the bytes that were logged (C2SP tlog-tiles)."""
+    entries = []
+    size = log_size(directory)
+    for bundle in range((size + 255) // 256):
+        digits = f"{bundle:0{(len(str(bundle)) + 2) // 3 * 3}d}"
+        parts = [digits[i:i + 3] for i in range(0, len(digits), 3)]
+        path = directory / "tile" / "entries" / "/".join([f"x{part}" for part in parts[:-1]] + parts[-1:])
+        left = size - 256 * bundle
+        full = path.read_bytes() if path.is_file() else path.with_name(f"{path.name}.p").joinpath(str(left)).read_bytes()
+        at = 0
+        while at < len(full) and len(entries) < size:
+            length = int.from_bytes(full[at:at + 2], "big")
+            entries.append(full[at + 2:at + 2 + length])
+            at += 2 + length
+    assert len(entries) == size, f"{directory}: {len(entries)} entries of {size}"
+    return entries
+
+
+def as_row(entry):
+    names = {"kind": "k", "exchange": "x", "me": "me", "peer": "peer", "type": "ot", "subject": "sub", "operation": "op",
+             "purpose": "pur", "caller": "cal", "policy": "pol", "rh": "rh"}
+    row = {column: entry.get(name, "") for column, name in names.items()}
+    row["decision"] = entry.get("dec") or entry.get("out", "")
+    row["rules"], row["fields"] = ",".join(entry.get("rul", [])), ",".join(entry.get("fld", []))
+    row["ttl_s"] = entry.get("ttl", -1)
+    return row
 
 
 def children(pid):

@@ -104,7 +104,8 @@ def test_home_fails_under_load_and_comes_back(own_mesh, fault):
     check(load, eu, na)
 
 
-def test_the_requesters_database_fails_and_nothing_crosses_unrecorded(own_mesh):
+def test_the_requesters_database_fails_and_crossings_go_on(own_mesh):
+    """Asking another region takes the routes in memory and the log on disk, and each crossing is on record all the same."""
     na, eu = own_mesh["na"], own_mesh["eu"]
     station = a_station(eu)
     cards = add_tokens(own_mesh, "na", 50)
@@ -114,18 +115,20 @@ def test_the_requesters_database_fails_and_nothing_crosses_unrecorded(own_mesh):
     eu.kill_postgres(signal.SIGKILL)
     served = len(na.exchanges())
     answers = [eu.authorize(card, station) for card in cards[:5]]
-    assert all(answer.status_code in (503, 504) for answer in answers), [answer.text for answer in answers]
-    assert len(na.exchanges()) == served, "a lookup left the region without its record"
+    assert all(answer.json().get("status") == "ALLOWED" for answer in answers), [answer.text for answer in answers]
+    assert len(na.exchanges()) == served + 5
+    assert_records_pair(eu, na)
     assert eu.authorize(cached, station).json()["source"] == "cache"
     assert eu.session.get(eu.url("/readyz", admin=True)).status_code == 503
 
     eu.start_postgres()
-    eventually(lambda: eu.authorize(cards[0], station).json().get("status") == "ALLOWED", within_s=3, what="recovery")
+    eventually(eu.is_ready, within_s=3, what="recovery")
+    assert eu.authorize(cards[9], station).json()["status"] == "ALLOWED"
     assert_records_pair(eu, na)
 
 
 def test_a_region_starts_without_its_database(own_mesh):
-    """The last good route table and callers are on disk: cached and unknown answers need no database."""
+    """The last good route table and callers are on disk: asking other regions needs no database."""
     eu, na = own_mesh["eu"], own_mesh["na"]
     [card] = add_tokens(own_mesh, "na", 1)
     station = a_station(eu)
@@ -137,7 +140,7 @@ def test_a_region_starts_without_its_database(own_mesh):
 
     located = eu.request("GET", f"/v1/locate/token/{card}")
     assert located.status_code == 200 and located.json()["home"] == "na"
-    assert eu.authorize(card, station).status_code in (503, 504)
+    eventually(lambda: eu.authorize(card, station).json().get("status") == "ALLOWED", within_s=5, what="an answer")
 
     eu.start_postgres()
     eventually(eu.is_ready, within_s=5, what="readiness after the database is back")

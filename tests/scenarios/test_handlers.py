@@ -124,7 +124,7 @@ def test_what_the_query_says_of_a_driver_is_what_the_gate_reads(mesh):
         return eu.get("driver", driver, purpose="support.roaming", headers={"Cache-Control": "no-cache"})
 
     assert support().status_code == 404
-    [[subject]] = na.sql("SELECT subject FROM homeward.exchanges WHERE type = 'driver' ORDER BY seq DESC LIMIT 1")
+    subject = [row["subject"] for row in na.exchanges() if row["type"] == "driver"][-1]
     na.sql("INSERT INTO homeward.grants (subject, region, expires_at) VALUES (%s, 'eu', now() + interval '1 hour')", subject)
     seen = support()
     assert seen.status_code == 200, seen.text

@@ -88,6 +88,7 @@ static void every_status_has_its_problem(void **state)
 		{ STATUS_DEADLINE, 504, "deadline", "" },
 		{ STATUS_UNREACHABLE, 503, "home-unreachable", "" },
 		{ STATUS_BAD_PEER, 502, "bad-peer", "" },
+		{ STATUS_UNRECORDED, 503, "access-log-unavailable", "" },
 		{ STATUS_DRAINING, 503, "draining", "" },
 		{ STATUS_NO_MEMORY, 503, "overloaded", "" },
 		{ STATUS_IO, 500, "internal", "" },

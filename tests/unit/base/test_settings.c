@@ -60,6 +60,11 @@ static void defaults_and_paths(void **state)
 	assert_string_equal(settings->tls.crl, "");
 	assert_string_equal(settings->state_dir, "/var/lib/homeward");
 	assert_string_equal(settings->access_log.key_file, "/var/lib/homeward/access.key");
+	assert_string_equal(settings->access_log.directory, "/var/lib/homeward/access-log");
+	assert_string_equal(settings->access_log.signing_key_file, "/var/lib/homeward/access-log.key");
+	assert_string_equal(settings->access_log.subject_key_file, "/var/lib/homeward/subjects.key");
+	assert_int_equal(strncmp(settings->access_log.origin, "eu.", 3), 0);
+	assert_string_equal(strchr(settings->access_log.origin, '/'), "/access-log");
 	assert_string_equal(settings->api.listen, "127.0.0.1:7400");
 	assert_string_equal(settings->peer.listen, "0.0.0.0:7443");
 	assert_string_equal(settings->admin.listen, "127.0.0.1:7401");
