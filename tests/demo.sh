@@ -140,12 +140,26 @@ run 'curl -sS $EU_ADMIN/metrics | grep ^homeward_delegations_total'
 [ "$output" = "$before" ] || fail "an unknown card crossed the border"
 
 say "6. Each crossing is on record on both sides, under one exchange id; the card itself is not."
+indexed() { # indexed REGION: waits until the database has found what the log holds
+	i=0
+	admin=http://127.0.0.1:$(member "$work/mesh.json" regions "$1" admin)
+	until [ "$(psql -h "$MESH/$1/sock" -U homeward homeward -Atc 'SELECT next_index FROM homeward.log_positions')" = \
+		"$(curl -sS "$admin/metrics" | sed -n 's/^homeward_access_log_durable_entries //p')" ]; do
+		i=$((i + 1))
+		[ "$i" -le 100 ] || fail "the index of $1 does not catch up with its log"
+		sleep 0.1
+	done
+}
+indexed eu
+indexed na
 columns="right(exchange::text, 12) AS exchange, kind, me, peer, purpose, decision, rules, fields"
 run "psql -h \$MESH/eu/sock -U homeward homeward -c \"SELECT $columns FROM homeward.exchanges WHERE peer = 'na' ORDER BY seq\""
 refuse "$CARD" "a card's id is in the access record"
 run "psql -h \$MESH/na/sock -U homeward homeward -c \"SELECT $columns FROM homeward.exchanges WHERE peer = 'eu' ORDER BY seq\""
 refuse "$CARD" "a card's id is in the access record"
 paired() { # paired REGION: the crossings eu asked of it and those it has; they must be the same
+	indexed eu
+	indexed "$1"
 	psql -h "$MESH/eu/sock" -U homeward homeward -Atc \
 		"SELECT exchange FROM homeward.exchanges WHERE kind = 'ask' AND peer = '$1' ORDER BY 1" >"$work/asked"
 	psql -h "$MESH/$1/sock" -U homeward homeward -Atc \
