@@ -29,18 +29,6 @@ static const enum status carried[] = { STATUS_OVERLOADED, STATUS_DEADLINE, STATU
 
 #define ADD_LITERAL(text, literal) strbuf_add(text, literal, sizeof(literal) - 1)
 
-static void add_unsigned(struct strbuf *text, uint64_t number)
-{
-	char digits[20];
-	size_t at = sizeof(digits);
-
-	do {
-		digits[--at] = (char)('0' + number % 10);
-		number /= 10;
-	} while (number > 0);
-	strbuf_add(text, digits + at, sizeof(digits) - at);
-}
-
 static void add_exchange(struct strbuf *text, const struct exchange_id *exchange)
 {
 	char id[EXCHANGE_ID_TEXT_SIZE];
@@ -69,7 +57,7 @@ static void write_question(const struct lookup_question *question, int64_t now_m
 	ADD_LITERAL(body, ",\"caller\":");
 	add_string(body, question->caller);
 	ADD_LITERAL(body, ",\"timeout_ms\":");
-	add_unsigned(body, timeout_ms < 1 ? 1 : (uint64_t)timeout_ms);
+	strbuf_add_unsigned(body, timeout_ms < 1 ? 1 : (uint64_t)timeout_ms);
 	if (question->evidence.station.id[0] != '\0') {
 		ADD_LITERAL(body, ",\"station\":");
 		add_string(body, question->evidence.station.id);
@@ -113,9 +101,9 @@ static void write_answer(
 		ADD_LITERAL(body, ",\"id\":");
 		add_string(body, question->object.id);
 		ADD_LITERAL(body, ",\"version\":");
-		add_unsigned(body, answer->version);
+		strbuf_add_unsigned(body, answer->version);
 		ADD_LITERAL(body, ",\"ttl_s\":");
-		add_unsigned(body, answer->ttl_s < 0 ? 0 : (uint64_t)answer->ttl_s);
+		strbuf_add_unsigned(body, answer->ttl_s < 0 ? 0 : (uint64_t)answer->ttl_s);
 		if (answer->has_nonce) {
 			ADD_LITERAL(body, ",\"nonce\":\"");
 			base64_encode(answer->nonce, sizeof(answer->nonce), body);
@@ -126,7 +114,7 @@ static void write_answer(
 		strbuf_addc(body, '}');
 	} else if (answer->status == STATUS_NOT_AVAILABLE) {
 		ADD_LITERAL(body, "\",\"status\":\"not_available\",\"ttl_s\":");
-		add_unsigned(body, answer->ttl_s < 0 ? 0 : (uint64_t)answer->ttl_s);
+		strbuf_add_unsigned(body, answer->ttl_s < 0 ? 0 : (uint64_t)answer->ttl_s);
 		strbuf_addc(body, '}');
 	} else {
 		ADD_LITERAL(body, "\",\"status\":\"error\",\"code\":");

@@ -104,6 +104,29 @@ void strbuf_addc(struct strbuf *text, char c)
 	strbuf_add(text, &c, 1);
 }
 
+size_t unsigned_format(uint64_t number, char text[UNSIGNED_TEXT_SIZE])
+{
+	char digits[UNSIGNED_TEXT_SIZE];
+	size_t at = sizeof(digits), length;
+
+	do {
+		digits[--at] = (char)('0' + number % 10);
+		number /= 10;
+	} while (number > 0);
+	length = sizeof(digits) - at;
+	memcpy(text, digits + at, length);
+	text[length] = '\0';
+	return length;
+}
+
+void strbuf_add_unsigned(struct strbuf *text, uint64_t number)
+{
+	char digits[UNSIGNED_TEXT_SIZE];
+	size_t length = unsigned_format(number, digits);
+
+	strbuf_add(text, digits, length);
+}
+
 void strbuf_vaddf(struct strbuf *text, const char *format, va_list args)
 {
 	va_list again;
@@ -180,18 +203,24 @@ void strbuf_add_json(struct strbuf *text, const char *string, size_t size)
 	strbuf_addc(text, '"');
 }
 
-void strbuf_add_hex(struct strbuf *text, const void *bytes, size_t size)
+char *hex_format(const void *bytes, size_t size, char *text)
 {
 	static const char digits[] = "0123456789abcdef";
 	const unsigned char *from = bytes;
 
-	if (!strbuf_reserve(text, size * 2))
-		return;
 	for (size_t i = 0; i < size; i++) {
-		text->data[text->length++] = digits[from[i] >> 4];
-		text->data[text->length++] = digits[from[i] & 15];
+		*text++ = digits[from[i] >> 4];
+		*text++ = digits[from[i] & 15];
 	}
-	text->data[text->length] = '\0';
+	return text;
+}
+
+void strbuf_add_hex(struct strbuf *text, const void *bytes, size_t size)
+{
+	if (size == 0 || !strbuf_reserve(text, size * 2))
+		return;
+	*hex_format(bytes, size, text->data + text->length) = '\0';
+	text->length += size * 2;
 }
 
 int hex_digit(char c)

@@ -15,6 +15,7 @@
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct strbuf {
 	char *data; /* never NULL: "" until something is added */
@@ -45,12 +46,18 @@ void strbuf_adds(struct strbuf *text, const char *string);
 void strbuf_addc(struct strbuf *text, char c);
 void strbuf_addf(struct strbuf *text, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void strbuf_vaddf(struct strbuf *text, const char *format, va_list args) __attribute__((format(printf, 2, 0)));
+void strbuf_add_unsigned(struct strbuf *text, uint64_t number);
 /* As a JSON string with its quotes (RFC 8259); bytes that are not UTF-8 become U+FFFD. */
 void strbuf_add_json(struct strbuf *text, const char *string, size_t size);
 /* In lower case. */
 void strbuf_add_hex(struct strbuf *text, const void *bytes, size_t size);
+/* The same into `text`, without a NUL; returns its end. */
+char *hex_format(const void *bytes, size_t size, char *text);
 /* What a hex digit of either case stands for; -1 for any other character. */
 int hex_digit(char c);
+#define UNSIGNED_TEXT_SIZE 21 /* the largest uint64_t and the NUL */
+/* In decimal, NUL terminated; returns the length.  Many times faster than a printf. */
+size_t unsigned_format(uint64_t number, char text[UNSIGNED_TEXT_SIZE]);
 /* Percent-encodes everything but RFC 3986 unreserved characters. */
 void strbuf_add_percent(struct strbuf *text, const char *string, size_t size);
 

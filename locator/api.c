@@ -117,6 +117,19 @@ const char *api_traceparent(const struct http_request *request)
 	return is_valid ? text : NULL;
 }
 
+static void new_traceparent(const struct random_source *random, char text[TRACEPARENT_SIZE])
+{
+	uint8_t trace[16], parent[8];
+	/* In two pieces: a larger one would be a system call. */
+	random_fill(random, trace, sizeof(trace));
+	random_fill(random, parent, sizeof(parent));
+	memcpy(text, "00-", 3);
+	text = hex_format(trace, sizeof(trace), text + 3);
+	*text++ = '-';
+	text = hex_format(parent, sizeof(parent), text);
+	memcpy(text, "-00", 4);
+}
+
 enum status api_terms(const struct api_request *api, struct lookup_question *question, struct strbuf *why)
 {
 	const struct locator *locator = api->locator;
@@ -140,17 +153,7 @@ enum status api_terms(const struct api_request *api, struct lookup_question *que
 		memccpy(question->traceparent, traceparent, '\0', sizeof(question->traceparent));
 		return STATUS_OK;
 	}
-	uint8_t bytes[24];
-	random_fill(locator->settings.random, bytes, sizeof(bytes));
-	struct strbuf made = STRBUF_INIT;
-	strbuf_adds(&made, "00-");
-	strbuf_add_hex(&made, bytes, 16);
-	strbuf_addc(&made, '-');
-	strbuf_add_hex(&made, bytes + 16, 8);
-	strbuf_adds(&made, "-00");
-	if (strbuf_ok(&made))
-		memccpy(question->traceparent, made.data, '\0', sizeof(question->traceparent));
-	strbuf_release(&made);
+	new_traceparent(locator->settings.random, question->traceparent);
 	return STATUS_OK;
 }
 

@@ -14,11 +14,18 @@
 #include "locator/locator.h"
 #include "locator/resolve.h"
 
+#define PEERS_COUNTED_MAX 32
+
 struct engine {
 	struct locator *locator;
 	struct locator_engine parts;
 	struct resolver *resolver;
 	struct loop_timer timer;
+	struct {
+		char region[REGION_SIZE];
+		struct metric_series *series;
+	} delegations[PEERS_COUNTED_MAX]; /* found once a peer; those beyond are looked up each time */
+	size_t delegation_count;
 };
 
 /* Labels of homeward_lookups_total. */

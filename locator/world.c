@@ -4,6 +4,8 @@
  * log and delegate of its engine.  Thin on purpose; everything worth testing is
  * on the other side of struct resolve_world.
  */
+#include <string.h>
+
 #include "locator/engine.h"
 
 static struct engine *engine_of(void *arg)
@@ -89,10 +91,23 @@ static struct gate_decision release_decision(void *arg, const struct policy_rele
 	return *policy_release_decision(release);
 }
 
+static struct metric_series *delegations_to(struct engine *engine, const char *region)
+{
+	for (size_t i = 0; i < engine->delegation_count; i++)
+		if (!strcmp(engine->delegations[i].region, region))
+			return engine->delegations[i].series;
+	struct metric_series *series = metric_series(engine->locator->delegations, region, (const char *)NULL);
+	if (engine->delegation_count < PEERS_COUNTED_MAX) {
+		memccpy(engine->delegations[engine->delegation_count].region, region, '\0', REGION_SIZE);
+		engine->delegations[engine->delegation_count++].series = series;
+	}
+	return series;
+}
+
 static void delegate(void *arg, const char *region, const struct lookup_question *question,
 	struct policy_release *release, delegate_done *done, void *done_arg)
 {
-	metric_add(metric_series(locator_of(arg)->delegations, region, (const char *)NULL), 1);
+	metric_add(delegations_to(engine_of(arg), region), 1);
 	delegate_lookup(engine_of(arg)->parts.delegate, region, question, release, done, done_arg);
 }
 

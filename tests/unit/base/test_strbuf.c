@@ -38,6 +38,20 @@ static void adds_up(void **state)
 	strbuf_release(&text);
 }
 
+static void numbers_are_written_whole(void **state)
+{
+	struct strbuf text = STRBUF_INIT;
+
+	(void)state;
+	strbuf_add_unsigned(&text, 0);
+	strbuf_addc(&text, ' ');
+	strbuf_add_unsigned(&text, 1090);
+	strbuf_addc(&text, ' ');
+	strbuf_add_unsigned(&text, UINT64_MAX);
+	assert_string_equal(text.data, "0 1090 18446744073709551615");
+	strbuf_release(&text);
+}
+
 static void grows_past_every_capacity(void **state)
 {
 	struct strbuf text = STRBUF_INIT;
@@ -131,6 +145,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(adds_up),
+		cmocka_unit_test(numbers_are_written_whole),
 		cmocka_unit_test(grows_past_every_capacity),
 		cmocka_unit_test(the_bound_fails_and_the_failure_sticks),
 		cmocka_unit_test(taking_nothing_gives_an_empty_string),
