@@ -32,22 +32,17 @@ void answer_write(const struct cache_entry *entry, struct strbuf *text)
 	strbuf_add_json(text, entry->key.id, strlen(entry->key.id));
 	strbuf_adds(text, ",\"home\":");
 	strbuf_add_json(text, entry->home, strlen(entry->home));
-	strbuf_addf(text, ",\"version\":%" PRIu64 ",\"record\":", entry->version);
+	strbuf_adds(text, ",\"version\":");
+	strbuf_add_unsigned(text, entry->version);
+	strbuf_adds(text, ",\"record\":");
 	strbuf_add(text, entry->record, entry->record_length);
 	strbuf_addc(text, '}');
 }
 
-static void name_etag(const struct cache_entry *entry, char etag[32])
-{
-	snprintf(etag, 32, "\"%" PRIu64 "\"", entry->version);
-}
-
 /* RFC 9110 section 13.1.2, weak comparison: a list of tags, or "*". */
-static bool names_version(const char *header, const struct cache_entry *entry)
+static bool names_view(const char *header, const struct cache_entry *entry)
 {
-	char etag[32];
-	name_etag(entry, etag);
-	size_t length = strlen(etag);
+	size_t length = strlen(entry->etag);
 	while (header && *header) {
 		header += strspn(header, " \t,");
 		size_t word = strcspn(header, " \t,");
@@ -57,7 +52,7 @@ static bool names_version(const char *header, const struct cache_entry *entry)
 			tag += 2;
 			word -= 2;
 		}
-		if ((word == 1 && *tag == '*') || (word == length && !strncmp(tag, etag, length)))
+		if ((word == 1 && *tag == '*') || (word == length && !strncmp(tag, entry->etag, length)))
 			return true;
 	}
 	return false;
@@ -67,18 +62,19 @@ static void add_headers(const struct locator *locator, struct http_response *res
 	enum answer_kind kind, const char *traceparent)
 {
 	static const char *const words[] = {
-		[ANSWER_STORED] = "fwd=uri-miss; stored",
-		[ANSWER_FORWARDED] = "fwd=uri-miss",
-		[ANSWER_COLLAPSED] = "fwd=uri-miss; collapsed",
-		[ANSWER_BYPASSED] = "fwd=request",
-		[ANSWER_LOCAL] = "fwd=bypass",
+		[ANSWER_STORED] = "; fwd=uri-miss; stored",
+		[ANSWER_FORWARDED] = "; fwd=uri-miss",
+		[ANSWER_COLLAPSED] = "; fwd=uri-miss; collapsed",
+		[ANSWER_BYPASSED] = "; fwd=request",
+		[ANSWER_LOCAL] = "; fwd=bypass",
 	};
+	static const char max_age[] = "private, max-age=";
 	char text[96], exchange[EXCHANGE_ID_TEXT_SIZE];
 	int64_t age_s = (locator_now_ms(locator) - entry->stored_ms) / 1000, ttl_s = entry->ttl_ms / 1000;
-	name_etag(entry, text);
-	http_response_header(response, "ETag", text);
+	http_response_header(response, "ETag", entry->etag);
 	if (ttl_s > 0) {
-		snprintf(text, sizeof(text), "private, max-age=%" PRId64, ttl_s);
+		memcpy(text, max_age, sizeof(max_age));
+		unsigned_format((uint64_t)ttl_s, text + sizeof(max_age) - 1);
 		http_response_header(response, "Cache-Control", text);
 		if (kind == ANSWER_HIT) {
 			snprintf(text, sizeof(text), "%" PRId64, age_s);
@@ -87,10 +83,12 @@ static void add_headers(const struct locator *locator, struct http_response *res
 	} else {
 		http_response_header(response, "Cache-Control", "private, no-cache");
 	}
+	size_t name_length = strlen(locator->name);
+	memcpy(text, locator->name, name_length);
 	if (kind == ANSWER_HIT)
-		snprintf(text, sizeof(text), "%s; hit; ttl=%" PRId64, locator->name, ttl_s - age_s);
+		snprintf(text + name_length, sizeof(text) - name_length, "; hit; ttl=%" PRId64, ttl_s - age_s);
 	else
-		snprintf(text, sizeof(text), "%s; %s", locator->name, words[kind]);
+		memcpy(text + name_length, words[kind], strlen(words[kind]) + 1);
 	http_response_header(response, "Cache-Status", text);
 	http_response_header(response, "Homeward-Home", entry->home);
 	exchange_id_format(&entry->exchange, exchange);
@@ -120,7 +118,7 @@ static struct http_response *build(const struct locator *locator, const struct c
 void answer_reply(const struct locator *locator, struct http_request *request, const struct cache_entry *entry,
 	enum answer_kind kind)
 {
-	bool is_unchanged = names_version(http_request_header(request, "If-None-Match"), entry);
+	bool is_unchanged = names_view(http_request_header(request, "If-None-Match"), entry);
 	api_reply(request, build(locator, entry, kind, is_unchanged, api_traceparent(request)));
 }
 

@@ -172,13 +172,15 @@ static void write_run(struct loop_task *task)
 		call->version, call->question.deadline_ms, write_done, call);
 }
 
-/* One strong tag as this API gives them out: "\"7\"". */
+/* One strong tag as this API gives them out: "\"7\"" after a write, "\"7-1f3c09aa\"" with a view: the version counts. */
 static bool parse_etag(const char *text, uint64_t *version_out)
 {
 	char *end;
 	if (text[0] != '"' || text[1] < '0' || text[1] > '9')
 		return false;
 	*version_out = strtoull(text + 1, &end, 10);
+	if (end[0] == '-')
+		end += 1 + strspn(end + 1, "0123456789abcdef");
 	return end[0] == '"' && !end[1];
 }
 

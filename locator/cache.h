@@ -42,6 +42,9 @@ struct cache_permit *cache_permit_acquire(struct cache_permit *permit);
 void cache_permit_release(struct cache_permit *permit);
 
 /* One answer; counted references; everything but the slot is immutable.  Strings live in the entry's own block. */
+/* "\"7-1f3c09aa\"": the version, and a hash of the view, since another purpose or policy shows other fields. */
+#define CACHE_ETAG_SIZE (UNSIGNED_TEXT_SIZE + 11)
+
 struct cache_entry {
 	atomic_int references;
 	struct cache_key key;
@@ -51,6 +54,7 @@ struct cache_entry {
 	const char *fields; /* names the own gate let us ask for, comma separated */
 	const char *record; /* JSON object text; "" when status is not STATUS_OK */
 	size_t record_length;
+	char etag[CACHE_ETAG_SIZE];
 	struct exchange_id exchange; /* of the crossing that brought it */
 	int64_t stored_ms, ttl_ms;
 	size_t bytes; /* what it counts against the bound */

@@ -12,7 +12,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/hash.h"
 #include "base/must.h"
+#include "base/strbuf.h"
 
 /* A prebuilt response repeats the record and adds headers of about this size. */
 #define RESPONSE_OVERHEAD_BYTES 1024
@@ -53,6 +55,18 @@ static size_t size_of(const char *text)
 	return (text ? strlen(text) : 0) + 1;
 }
 
+static void write_etag(struct cache_entry *entry)
+{
+	uint64_t hash = hash_key64(entry->record, entry->record_length, 0);
+	char *to = entry->etag;
+
+	*to++ = '"';
+	to += unsigned_format(entry->version, to);
+	*to++ = '-';
+	to = hex_format(&hash, 4, to);
+	memcpy(to, "\"", 2);
+}
+
 struct cache_entry *cache_entry_create(const struct cache_terms *terms)
 {
 	size_t size = sizeof(struct cache_entry) + size_of(terms->key.type) + size_of(terms->key.id) +
@@ -81,6 +95,8 @@ struct cache_entry *cache_entry_create(const struct cache_terms *terms)
 	entry->status = terms->status;
 	entry->version = terms->version;
 	entry->record_length = terms->record_length;
+	if (terms->status == STATUS_OK)
+		write_etag(entry);
 	entry->exchange = terms->exchange;
 	entry->stored_ms = terms->stored_ms;
 	entry->ttl_ms = terms->ttl_ms;

@@ -97,7 +97,7 @@ def test_an_operators_query_answers_at_home(mesh):
     answer = na.get("driver", first, purpose="support.roaming")
     assert answer.status_code == 200, answer.text
     body = answer.json()
-    assert body["version"] == 41 and answer.headers["ETag"] == '"41"'
+    assert body["version"] == 41 and answer.headers["ETag"].startswith('"41-')
     assert body["record"]["name"] == "A Name" and "full_name" not in body["record"]
     assert na.get("driver", second, purpose="support.roaming").json()["version"] == 42
     na.sql("UPDATE crm.customers SET revision = 99, language = 'de' WHERE contract = %s", first)
@@ -141,11 +141,11 @@ def test_an_internal_service_answers_across_the_border(mesh, services):
     answer = eu.get("session", "NA-1", purpose="session.view")
     assert answer.status_code == 200, answer.text
     assert answer.json()["record"] == {"session_id": "NA-1", "kwh": 12.5}
-    assert answer.json()["version"] == 7 and answer.headers["ETag"] == '"7"'
+    assert answer.json()["version"] == 7 and answer.headers["ETag"].startswith('"7-')
     asked = len(services.asked)
     assert eu.get("session", "NA-1", purpose="session.view").status_code == 200
     assert len(services.asked) == asked, "the second answer was not from the cache"
-    assert eu.get("session", "NA-1", purpose="session.view", headers={"If-None-Match": '"7"'}).status_code == 304
+    assert eu.get("session", "NA-1", purpose="session.view", headers={"If-None-Match": answer.headers["ETag"]}).status_code == 304
 
     services.records["NA-1"] = (8, {"session_id": "NA-1", "kwh": 13.0})
     fresh = eu.get("session", "NA-1", purpose="session.view", headers={"Cache-Control": "no-cache", "If-None-Match": '"7"'})

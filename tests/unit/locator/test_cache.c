@@ -338,6 +338,33 @@ static void test_threads_may_share_it(void **state)
 	cache_destroy(cache);
 }
 
+static void test_etag_names_the_version_and_the_view(void **state)
+{
+	static const struct {
+		uint64_t version;
+		const char *record;
+	} views[] = { { 7, "{\"uid\":\"A\"}" }, { 7, "{\"uid\":\"A\",\"valid\":true}" }, { 8, "{\"uid\":\"A\"}" },
+		{ UINT64_MAX, "{}" } };
+	struct cache_entry *entries[4];
+	(void)state;
+	for (size_t i = 0; i < 4; i++) {
+		struct cache_terms terms = { .key = key_of("A", "p"),
+			.version = views[i].version,
+			.record = views[i].record,
+			.record_length = strlen(views[i].record) };
+		entries[i] = cache_entry_create(&terms);
+		assert_non_null(entries[i]);
+		for (size_t before = 0; before < i; before++)
+			assert_string_not_equal(entries[before]->etag, entries[i]->etag);
+	}
+	assert_memory_equal(entries[0]->etag, "\"7-", 3);
+	assert_memory_equal(entries[2]->etag, "\"8-", 3);
+	assert_memory_equal(entries[3]->etag, "\"18446744073709551615-", 22);
+	assert_int_equal(strlen(entries[3]->etag), CACHE_ETAG_SIZE - 1);
+	for (size_t i = 0; i < 4; i++)
+		cache_entry_release(entries[i]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -351,6 +378,7 @@ int main(void)
 		cmocka_unit_test(test_forget_takes_every_purpose_of_one_object),
 		cmocka_unit_test(test_answer_asked_for_before_a_forget_is_not_kept),
 		cmocka_unit_test(test_renewed_entry_replaces_and_readers_keep_the_old),
+		cmocka_unit_test(test_etag_names_the_version_and_the_view),
 		cmocka_unit_test(test_permit_slot_holds_the_last_one),
 		cmocka_unit_test(test_threads_may_share_it),
 	};
