@@ -89,6 +89,45 @@ static void look_here(struct locator *locator, struct http_request *request, con
 	loop_post(call->engine->parts.loop, &call->task);
 }
 
+static bool gate_permits(const struct locator *locator, const struct policy *policy, struct gate_request *request,
+	enum gate_operation operation, const char *to)
+{
+	struct gate_decision decision;
+	request->operation = operation;
+	request->to = to;
+	locator->world.decide(locator->world.arg, policy, request, &decision);
+	return decision.permitted;
+}
+
+/*
+ * Where an object is at home says something about its driver, so it is told to those who may look such objects up:
+ * the gate must let one of the caller's purposes see or ask for this type, with a driver at one of our stations.  The
+ * object itself plays no part, so that the refusal tells nothing either.
+ */
+static bool may_locate(const struct locator *locator, const struct caller *caller, const char *type)
+{
+	const struct settings *settings = locator->settings.settings;
+	const struct resolve_world *world = &locator->world;
+	if (caller->may_write || caller->may_name_any_purpose)
+		return true;
+	struct policy *policy = world->policy_acquire(world->arg);
+	bool may = false;
+	for (size_t i = 0; i < caller->purpose_count && policy && !may; i++) {
+		struct gate_request request = { .requester = settings->region,
+			.type = type,
+			.purpose = caller->purposes[i],
+			.caller = caller->name,
+			.station_region = settings->region,
+			.roaming = ROAMING_UNKNOWN,
+			.now_wall_us = clock_wall_us(locator->settings.clock) };
+		may = gate_permits(locator, policy, &request, GATE_LOCAL, settings->region);
+		for (size_t peer = 0; peer < settings->peer_count && !may; peer++)
+			may = gate_permits(locator, policy, &request, GATE_ASK, settings->peers[peer].region);
+	}
+	world->policy_return(world->arg, policy);
+	return may;
+}
+
 void api_locate(void *arg, struct http_request *request)
 {
 	struct api_request api;
@@ -103,6 +142,10 @@ void api_locate(void *arg, struct http_request *request)
 	if (!status)
 		status = api_object(api.locator, http_request_param(request, "type"), http_request_param(request, "id"),
 			"type", "id", &question.object, &why);
+	if (!status && !may_locate(api.locator, api.caller, question.object.type)) {
+		strbuf_adds(&why, "purpose: none of those this caller may name is for this type");
+		status = STATUS_FORBIDDEN;
+	}
 	if (status) {
 		api_problem(request, &question, status, why.data);
 		goto out;

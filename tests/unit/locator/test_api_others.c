@@ -75,6 +75,10 @@ static void test_locate_tells_where_and_crosses_nothing(void **state)
 	EXPECT(get(region, "/v1/locate/token/ZZ", "charge", ""), 200, "\"home\":null", "\"found_by\":\"none\"",
 		"\"would_cross_border\":false");
 	EXPECT(get(region, "/v1/locate/token/ZZ-BROKEN", "charge", ""), 503, NULL);
+	/* The gate lets analytics see no token: then nobody tells it where one is at home, nor whether there is one. */
+	EXPECT(get(region, "/v1/locate/token/NA-1", "insights", ""), 403, "\"purpose-not-allowed\"");
+	EXPECT(get(region, "/v1/locate/token/ZZ", "insights", ""), 403, "\"purpose-not-allowed\"");
+	EXPECT(get(region, "/v1/locate/token/ZZ", "operator", ""), 200, NULL);
 	assert_int_equal(delegations, 0);
 }
 
