@@ -285,12 +285,17 @@ static enum status start_services(struct service *service, struct strbuf *why)
 	return status;
 }
 
+static void forget_object(void *locator, const struct object_id *object)
+{
+	(void)locator_forget(locator, object);
+}
+
 /* Regions without a broker have no events, and nothing of them runs. */
 static enum status start_events(struct service *service, struct strbuf *why)
 {
 	const struct engine *engine = &service->engines[0];
 	struct events_settings events = { service->settings, service->dsn.data, engine->loop, engine->database,
-		service->gate, engine->log };
+		service->gate, engine->log, { forget_object, service->locator } };
 	enum status status;
 
 	if (service->settings->events.broker[0] == '\0')

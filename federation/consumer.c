@@ -19,6 +19,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "federation/event.h"
 #include "federation/federation.h"
@@ -443,6 +444,23 @@ static const char *outcome_of(const struct arrival *arrival)
 	return NULL;
 }
 
+static void forget_changed(const struct worker *worker, const struct arrival *arrivals, size_t arrival_count)
+{
+	for (size_t i = 0; i < arrival_count && worker->hooks.forget != NULL; i++) {
+		const json_t *data = json_object_get(arrivals[i].event.envelope, "data");
+		const char *type = json_get_string(data, "object_type"), *id = json_get_string(data, "object_id");
+		struct object_id object = { .type = "" };
+
+		/* Its schema was checked: the texts are there, and may only be too long to be any object's. */
+		if (!is_kept(&arrivals[i]) || strcmp(arrivals[i].event.type, "object.changed") != 0 || type == NULL ||
+			id == NULL || strlen(type) >= sizeof(object.type) || strlen(id) >= sizeof(object.id))
+			continue;
+		memcpy(object.type, type, strlen(type));
+		memcpy(object.id, id, strlen(id));
+		worker->hooks.forget(worker->hooks.arg, &object);
+	}
+}
+
 static bool publish_receipts(struct worker *worker, const struct arrival *arrivals, size_t arrival_count)
 {
 	struct strbuf why = STRBUF_INIT;
@@ -477,6 +495,7 @@ static bool deliver(struct worker *worker, const struct arrival *arrivals, size_
 	if (is_fine && events > 0)
 		is_fine = database_session_query(worker->session, read_undelivered, parameters, 1, WORKER_QUERY_MS,
 				  &rows, &why) == STATUS_OK;
+	forget_changed(worker, arrivals, arrival_count);
 	is_fine = is_fine && (rows == NULL || publish_new(worker, rows)) &&
 		  publish_receipts(worker, arrivals, arrival_count) && wait_delivered(worker, next, next_count);
 	if (is_fine && rows != NULL && PQntuples(rows) > 0)

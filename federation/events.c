@@ -24,6 +24,7 @@ struct events {
 	struct mesh *mesh; /* NULL: no mesh file */
 	struct event_schemas *schemas;
 	struct event_gate gate;
+	struct events_hooks hooks;
 	struct worker publisher, consumer;
 };
 
@@ -230,6 +231,7 @@ static struct worker make_worker(const struct events *events, const char *name, 
 		.mesh = events->mesh,
 		.schemas = events->schemas,
 		.gate = (struct event_gate *)(uintptr_t)&events->gate,
+		.hooks = events->hooks,
 		.broker_settings = { settings->events.broker, settings->tls.certificate, settings->tls.key,
 			settings->tls.ca, settings->events.timeout_ms, (int)settings->events.heartbeat_s },
 		.work = work,
@@ -260,6 +262,7 @@ enum status events_start(const struct events_settings *settings, struct events *
 		status = mesh_load(settings->settings->events.mesh, &events->mesh, why);
 	if (status == STATUS_OK)
 		status = event_schemas_load(settings->settings->events.schemas, &events->schemas, why);
+	events->hooks = settings->hooks;
 	events->gate = (struct event_gate){ settings->settings->region, settings->gate, settings->log, settings->loop };
 	events->publisher = make_worker(events, "publisher", publisher_work);
 	events->consumer = make_worker(events, "consumer", consumer_work);

@@ -28,6 +28,12 @@
 
 struct events;
 
+/* Upward seam: what is done with events that homeward itself understands.  On the consumer's thread. */
+struct events_hooks {
+	void (*forget)(void *arg, const struct object_id *object); /* it has changed at its home; NULL: nobody */
+	void *arg;
+};
+
 struct events_settings {
 	const struct settings *settings; /* borrowed; events.broker is not "" */
 	const char *dsn;                 /* copied; with any password */
@@ -35,6 +41,7 @@ struct events_settings {
 	struct database *database;
 	struct gate *gate;
 	struct access_log *log; /* all of these outlive the events */
+	struct events_hooks hooks;
 };
 
 /* Starts both threads at once, whether or not broker and database can be reached. */

@@ -44,6 +44,9 @@ static const char prune_inbox[] =
 	"DELETE FROM homeward.inbox WHERE (origin, source, id) IN (SELECT origin, source, id FROM homeward.inbox"
 	" WHERE received_at < now() - $1::bigint * interval '1 second' AND delivered_at IS NOT NULL"
 	" ORDER BY received_at LIMIT " UPKEEP_ROWS ")";
+static const char prune_copies[] =
+	"DELETE FROM homeward.copies WHERE (type, id, region) IN (SELECT type, id, region FROM homeward.copies"
+	" WHERE until < now() - $1::bigint * interval '1 second' ORDER BY until LIMIT " UPKEEP_ROWS ")";
 static const char prune_dead[] = "DELETE FROM homeward.dead_letters WHERE seq IN (SELECT seq FROM homeward.dead_letters"
 				 " WHERE at < now() - $1::bigint * interval '1 second' ORDER BY at LIMIT " UPKEEP_ROWS
 				 ")";
@@ -181,6 +184,8 @@ enum status receipts_upkeep(struct worker *worker, struct strbuf *why)
 		status = run(worker, prune_outbox, settings->events.outbox_keep_s, &count, why);
 	if (status == STATUS_OK)
 		status = run(worker, prune_inbox, settings->events.inbox_keep_s, &count, why);
+	if (status == STATUS_OK)
+		status = run(worker, prune_copies, 0, &count, why);
 	if (status == STATUS_OK)
 		status = run(worker, prune_dead, settings->events.inbox_keep_s, &count, why);
 	return status;

@@ -34,6 +34,7 @@ struct worker {
 	const struct mesh *mesh; /* NULL: no mesh file */
 	const struct event_schemas *schemas;
 	struct event_gate *gate;
+	struct events_hooks hooks;
 	struct broker_settings broker_settings;
 	void (*work)(struct worker *worker); /* until stopping, or a failure told by worker_lose_* */
 

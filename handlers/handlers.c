@@ -3,6 +3,7 @@
  * Handlers: from an object's type to the fetcher that can build its record.  One
  * set an engine, so nothing here is shared between threads.
  */
+#include "handlers/copies.h"
 #include "handlers/handlers.h"
 
 #include <stdlib.h>
@@ -26,6 +27,7 @@ struct handlers {
 	struct database *database;
 	struct object_handler *by_type;
 	size_t count;
+	struct copies *copies; /* NULL where there are no events to tell of a change */
 };
 
 struct late_end {
@@ -95,9 +97,13 @@ enum status handlers_create(struct loop *loop, struct database *database, struct
 			goto out;
 		handlers->count++;
 	}
+	status = STATUS_OK;
+	if (settings->events.broker != NULL && settings->events.broker[0] != '\0')
+		status = copies_create(loop, database, &handlers->copies);
+	if (status != STATUS_OK)
+		goto out;
 	*handlers_out = handlers;
 	handlers = NULL;
-	status = STATUS_OK;
 out:
 	handlers_destroy(handlers);
 	return status;
@@ -111,6 +117,7 @@ void handlers_destroy(struct handlers *handlers)
 		row_fetcher_close(handlers->by_type[i].rows);
 		http_fetcher_close(handlers->by_type[i].http);
 	}
+	copies_destroy(handlers->copies);
 	free(handlers->by_type);
 	free(handlers);
 }
@@ -123,6 +130,17 @@ static struct object_handler *find(struct handlers *handlers, const char *type)
 			return &handlers->by_type[i];
 	}
 	return NULL;
+}
+
+bool handlers_note_copy(struct handlers *handlers, struct copy *copy, copies_done *done, void *arg)
+{
+	const struct object_handler *handler = find(handlers, copy->object->type);
+
+	copy->is_stored = handler != NULL && handler->type->handler == HANDLER_STORE;
+	if (handlers->copies == NULL || copies_has(handlers->copies, copy))
+		return false;
+	copies_note(handlers->copies, copy, done, arg);
+	return true;
 }
 
 void handlers_fetch(struct handlers *handlers, const struct object_id *object, int64_t deadline_ms,

@@ -17,6 +17,7 @@
 #include <string.h>
 
 #include "base/must.h"
+#include "handlers/copies.h"
 
 struct serve {
 	struct peer_service *service;
@@ -33,7 +34,8 @@ struct serve {
 	uint64_t version;
 	enum roaming roaming;
 	bool is_over_budget;
-	enum status failure; /* the first thing that kept us from deciding */
+	struct lookup_answer answer; /* while its copy is noted */
+	enum status failure;         /* the first thing that kept us from deciding */
 	int waiting;
 };
 
@@ -63,6 +65,30 @@ static int64_t ttl_of(const struct serve *serve, const struct gate_decision *dec
 	return decision->ttl_max_s >= 0 && decision->ttl_max_s < ttl_max_s ? decision->ttl_max_s : ttl_max_s;
 }
 
+static void copy_noted(void *arg, bool may_keep)
+{
+	struct serve *serve = arg;
+
+	if (!may_keep)
+		serve->answer.ttl_s = 0;
+	finish(serve, &serve->answer);
+}
+
+/* What the requester may keep, it must be told of when it changes. */
+static void finish_noted(struct serve *serve, const struct lookup_answer *answer)
+{
+	struct copy copy = { .object = &serve->object,
+		.region = serve->requester,
+		.ttl_s = answer->ttl_s,
+		.version = answer->version,
+		.deadline_ms = serve->question->deadline_ms };
+
+	serve->answer = *answer;
+	if (answer->status != STATUS_OK || answer->ttl_s == 0 ||
+		!handlers_note_copy(serve->engine->handlers, &copy, copy_noted, serve))
+		finish(serve, &serve->answer);
+}
+
 static void released(void *arg, enum status status, struct policy_release *release)
 {
 	struct serve *serve = arg;
@@ -86,7 +112,7 @@ static void released(void *arg, enum status status, struct policy_release *relea
 	answer.ttl_s = ttl_of(serve, policy_release_decision(release));
 	(void)snprintf(answer.policy_version, POLICY_VERSION_SIZE, "%s", policy_release_version(release));
 	policy_release_destroy(release);
-	finish(serve, &answer);
+	finish_noted(serve, &answer);
 }
 
 /* Whatever is asked for, and whether it is there: a lookup past a budget must teach nothing. */

@@ -12,7 +12,7 @@ import jsonschema
 import pytest
 
 from event_mesh import EventMesh, kill_broker, restart
-from mesh import eventually
+from mesh import a_station, eventually, good_tokens
 
 pytestmark = pytest.mark.skipif(shutil.which("rabbitmqctl") is None, reason="no RabbitMQ on this machine")
 
@@ -84,8 +84,8 @@ def test_submitted_event_arrives_and_is_passed_on(events):
     passed = events.brokers["eu"].take("application")
     assert [(key, json.loads(payload)) for key, payload in passed] == [("na.session.completed", got)]
     for region, peer, kind, operation in ((na, "eu", "send", "send"), (eu, "na", "receive", "receive")):
-        rows = region.sql("SELECT kind, peer, type, operation, purpose, decision, rules, fields FROM homeward.exchanges"
-                          " WHERE exchange = %s", more["exchangeid"])
+        columns = ("kind", "peer", "type", "operation", "purpose", "decision", "rules", "fields")
+        rows = [tuple(row[name] for name in columns) for row in region.exchanges() if row["exchange"] == more["exchangeid"]]
         assert rows == [(kind, peer, "session.completed", operation, "event", "permit", "EVENT-SESSION",
                          "session_id,token_uid,station_id,started_at,ended_at,end_reason,energy_wh")]
     assert submit(na, sent, WRITER).status_code == 202
@@ -102,7 +102,7 @@ def refusal(answer, status):
 
 
 def denials(region, kind, operation):
-    return region.sql("SELECT count(*) FROM homeward.exchanges WHERE kind = 'deny' AND type = %s AND operation = %s", kind, operation)[0][0]
+    return len([row for row in region.exchanges() if (row["kind"], row["type"], row["operation"]) == ("deny", kind, operation)])
 
 
 def test_what_may_not_leave_is_refused(events):
@@ -166,6 +166,30 @@ def test_the_source_is_told_and_sends_again_what_it_was_not_told_of(events):
     na.sql("UPDATE homeward.outbox SET created_at = now() - interval '31 days' WHERE id = %s", sent["id"])
     eventually(lambda: not na.sql("SELECT 1 FROM homeward.outbox WHERE id = %s", sent["id"]), what="the end of the row")
     assert receipt(na, refused["id"])
+
+
+def test_a_change_at_home_is_forgotten_where_a_copy_is(events):
+    na, eu = events["na"], events["eu"]
+    card, other = good_tokens(na, 2)
+    station = a_station(eu)
+
+    def source():
+        return [eu.authorize(card, station).json()[name] for name in ("source", "status")]
+
+    assert [source(), source()] == [["home", "ALLOWED"], ["cache", "ALLOWED"]]
+    assert na.sql("SELECT region FROM homeward.copies WHERE id = %s", card) == [("eu",)]
+    record, version = na.sql("SELECT record, version FROM homeward.objects WHERE id = %s", card)[0]
+    changed = na.request("PUT", f"/v1/objects/token/{card}", caller=WRITER, json={**record, "valid": False}, headers={"If-Match": f'"{version}"'})
+    assert changed.status_code in (200, 204), changed.text
+    assert eventually(lambda: source() != ["cache", "ALLOWED"] and source(), what="the end of eu's copy")[1] == "BLOCKED"
+    told = eu.sql("SELECT subject, event->'data' FROM homeward.inbox WHERE type = 'object.changed'")
+    assert [(subject, data["object_id"], data["change"]) for subject, data in told] == [(f"token/{card}", card, "changed")]
+    # What nobody was served is nobody's business, and neither is a change that changes nothing.
+    na.sql("UPDATE homeward.objects SET record = record || '{\"valid\": false}' WHERE id IN (%s, %s)", card, other)
+    assert na.sql("SELECT count(*) FROM homeward.outbox WHERE type = 'object.changed'") == [(1,)]
+    # An application that owns the table says it itself.
+    na.sql("SELECT homeward.object_changed('token', %s, 'deleted')", card)
+    eventually(lambda: len(eu.sql("SELECT 1 FROM homeward.inbox WHERE type = 'object.changed'")) == 2, what="the second event")
 
 
 def test_nobody_takes_it_is_kept(events):

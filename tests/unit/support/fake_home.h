@@ -22,6 +22,7 @@
 #include "base/must.h"
 #include "base/peer_wire.h"
 #include "base/problem.h"
+#include "handlers/copies.h"
 #include "handlers/handlers.h"
 
 #define EXCHANGE_1 "01890a5d-ac96-774b-bcce-b302099a8057"
@@ -104,6 +105,16 @@ static void fetch_end(struct loop_task *task)
 		fetch->done(fetch->arg, content != NULL ? STATUS_OK : STATUS_NOT_AVAILABLE, 7, content);
 	json_decref(content);
 	free(fetch);
+}
+
+/* Nobody is told of changes here. */
+bool handlers_note_copy(struct handlers *handlers, struct copy *copy, copies_done *done, void *arg)
+{
+	(void)handlers;
+	(void)copy;
+	(void)done;
+	(void)arg;
+	return false;
 }
 
 void handlers_fetch(struct handlers *handlers, const struct object_id *object, int64_t deadline_ms,
