@@ -53,7 +53,7 @@ sources = $(wildcard $(1)/*.c)
 objects = $(patsubst %.c,$(OUT)/%.o,$(1))
 MAIN    := $(call objects,$(wildcard *.c))
 
-.PHONY: all objects fuzzers deps clients demo test check unit scenarios asan tsan fuzz loss-matrix bench bench-quick lint format install clean help
+.PHONY: all objects fuzzers deps clients demo test check unit scenarios asan tsan fuzz loss-matrix kill-rounds bench bench-quick lint format install clean help
 .DEFAULT_GOAL := all
 
 all: deps $(OUT)/homeward ## build the program: build/release/homeward (VARIANT=debug|asan|tsan|clang for others)
@@ -161,6 +161,9 @@ fuzz: ## a minute of libFuzzer for each parser
 
 loss-matrix: deps $(OUT)/homeward ## events under every fault, half an hour; writes docs/RELIABILITY.md (RATE, SECONDS_EACH, PARTITION, ONLY)
 	@HOMEWARD=$(abspath $(OUT)/homeward) /usr/bin/python3 tests/loss_matrix.py
+
+kill-rounds: deps $(OUT)/homeward ## kill -9 under load, five minutes; writes docs/RELIABILITY.md (ROUNDS, SEED)
+	@HOMEWARD=$(abspath $(OUT)/homeward) /usr/bin/python3 tests/scenarios/kill_rounds.py
 
 bench: bench-quick ## every benchmark
 

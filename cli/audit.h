@@ -9,6 +9,7 @@
 /* ---- one function a subcommand: a new one is a line here and a row in audit_command.c ---- */
 
 int audit_receipt(int argc, char **argv);
+int audit_reindex(int argc, char **argv);
 int audit_report(int argc, char **argv);
 int audit_show(int argc, char **argv);
 int audit_verify(int argc, char **argv);

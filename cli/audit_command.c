@@ -142,6 +142,7 @@ static const struct command_entry commands[] = {
 	{ "show", audit_show, "print one entry" },
 	{ "report", audit_report, "reports made of the log: the record of processing activities" },
 	{ "receipt", audit_receipt, "an offline proof that one entry is in the log" },
+	{ "reindex", audit_reindex, "make the search index in PostgreSQL again" },
 	{ NULL, NULL, NULL },
 };
 

@@ -4,7 +4,8 @@
  * of its own, named by a digest; the entry's row has its number.  A batch is one
  * statement for contexts that were not met before, if any, and one that moves the
  * position, writes the rows and opens grants, all or nothing, and nothing when the
- * position is another than thought.
+ * position is another than thought.  A context that was thought to be there and is not
+ * makes it fail (its number is null), and the contexts are sent again.
  */
 #include "policy/log_index_rows.h"
 
@@ -35,7 +36,7 @@ static const char insert_entries[] =
 	"decode(nullif(e.record_hash, ''), 'hex'), nullif(e.message, '') FROM moved m, "
 	"unnest($4::bigint[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[], $10::bigint[]) "
 	"WITH ORDINALITY AS e(at, digest, exchange, subject, record_hash, message, count, place) "
-	"JOIN homeward.log_contexts c ON c.digest = e.digest), "
+	"LEFT JOIN homeward.log_contexts c ON c.digest = e.digest), "
 	"granted AS (INSERT INTO homeward.grants (subject, region, opened_at, expires_at) "
 	"SELECT g.subject, g.region, min(g.opened_at), max(g.opened_at) + $14::bigint * interval '1 second' "
 	"FROM moved, (SELECT subject, region, timestamptz 'epoch' + at * interval '1 microsecond' AS opened_at "

@@ -95,6 +95,21 @@ def test_kill_minus_9_under_load_loses_no_entry(mesh):
     assert figures["answered"] > 0 and figures["missing"] == 0
 
 
+def test_the_search_index_is_lost_and_made_again(mesh):
+    eu = mesh["eu"]
+    rows = "SELECT log_index, kind, exchange::text, subject, rh FROM homeward.exchanges ORDER BY log_index"
+    size = len(eu.entries())
+    eventually(lambda: eu.metric("homeward_access_index_position") >= size, what="the index's end")
+    before = eu.sql(rows)
+    assert [row[0] for row in before] == list(range(len(before)))
+    eu.sql("DELETE FROM homeward.log_entries WHERE mod(log_index, 2) = 0")
+    eu.sql("DELETE FROM homeward.log_contexts")
+    for _ in range(2):
+        done = homeward("audit", "reindex", "--config", eu.config)
+        assert done.stdout == f"{len(before)} entries indexed\n"
+        assert eu.sql(rows) == before
+
+
 @pytest.mark.parametrize("mode", ["full", "short", "eio"])
 def test_a_disk_that_fails(mesh, cards, library, tmp_path, mode):
     eu, station = mesh["eu"], a_station(mesh["eu"])

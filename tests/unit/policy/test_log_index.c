@@ -282,11 +282,16 @@ static void test_rebuild(void **state)
 		assert_answer("SELECT count(*) FROM homeward.grants", "7");
 	}
 	assert_true(progress_calls > 0);
+	/* A context that is not there any more is made again, and no row left out. */
+	assert_true(ask("DELETE FROM homeward.log_contexts", ignored));
+	append_serves(1);
+	wait_for_position(2501);
+	assert_answer("SELECT count(*) FROM homeward.exchanges WHERE log_index = 2500", "1");
 	log_index_stop(index);
 	/* An index that is ahead of its log: only a rebuild helps. */
 	assert_true(ask("UPDATE homeward.log_positions SET next_index = 1000000", ignored));
 	assert_int_equal(log_index_rebuild(&settings, NULL, NULL, &why), STATUS_OK);
-	assert_answer("SELECT next_index FROM homeward.log_positions", "2500");
+	assert_answer("SELECT next_index FROM homeward.log_positions", "2501");
 	strbuf_release(&why);
 }
 
