@@ -5,8 +5,8 @@
  * anything else happens, with its process id and start time, so that `dev down`
  * stops exactly that and never a stranger who got the same id later.
  *
- *	DIR/mesh.json pki/ <region>/{homeward.conf,policy.json,homeward.log,postgres.log,
- *	ports.json,state/,tokens/<caller>,pg/,sock/}
+ *	DIR/mesh.json brokers.json pki/ <region>/{homeward.conf,policy.json,homeward.log,postgres.log,
+ *	broker.log,ports.json,state/,tokens/<caller>,pg/,sock/,broker/}
  */
 #ifndef CLI_DEV_H
 #define CLI_DEV_H
@@ -28,6 +28,7 @@ enum {
 	DEV_SEEDS = 20,      /* stations, drivers and tokens of each region */
 	DEV_POSTGRES_MS = 30000,
 	DEV_DAEMON_MS = 20000,
+	DEV_BROKER_MS = 90000, /* Erlang compiles for a while at its first start */
 	DEV_STOP_MS = 15000,
 	DEV_STEP_MS = 20,
 	DEV_DRAIN_MS = 3000
@@ -40,8 +41,9 @@ struct dev_process {
 
 struct dev_region {
 	char name[REGION_SIZE];
-	int64_t api_port, peer_port, admin_port; /* 0 until the daemon told them */
-	struct dev_process daemon, postgres;
+	int64_t api_port, peer_port, admin_port;                 /* 0 until the daemon told them */
+	int64_t broker_port, management_port, distribution_port; /* 0: no broker */
+	struct dev_process daemon, postgres, broker;
 };
 
 struct dev_mesh {
@@ -49,7 +51,11 @@ struct dev_mesh {
 	char trust_domain[64];
 	char postgres_folder[256]; /* with initdb and postgres */
 	int64_t engines;
-	uid_t user; /* PostgreSQL runs as this one */
+	bool has_brokers;
+	int64_t names_port; /* of the brokers' name server */
+	struct dev_process names;
+	char broker_password[40]; /* of the management user `operator` */
+	uid_t user;               /* PostgreSQL runs as this one */
 	gid_t group;
 	struct dev_region regions[DEV_REGIONS_MAX];
 	size_t region_count;
@@ -108,6 +114,22 @@ MUST_CHECK enum status dev_postgres_wait(const struct dev_mesh *mesh, struct dev
 /* Database `homeward`, schema, seeds. */
 MUST_CHECK enum status dev_postgres_fill(const struct dev_mesh *mesh, struct dev_region *region, struct strbuf *why);
 
+/* ---- dev_broker.c ---- */
+
+#define DEV_BROKERS_FILE "brokers.json" /* the mesh file of `homeward mesh` */
+
+bool dev_broker_is_installed(void);
+/* Starts the name server and every broker; dev_brokers_join waits for them, and makes them a mesh whose links are green. */
+MUST_CHECK enum status dev_brokers_begin(struct dev_mesh *mesh, struct strbuf *why);
+MUST_CHECK enum status dev_brokers_join(const struct dev_mesh *mesh, struct strbuf *why);
+/* One of them, again. */
+MUST_CHECK enum status dev_broker_start(const struct dev_mesh *mesh, struct dev_region *region, struct strbuf *why);
+MUST_CHECK enum status dev_broker_wait(
+	const struct dev_mesh *mesh, const struct dev_region *region, struct strbuf *why);
+MUST_CHECK enum status dev_broker_write_mesh(const struct dev_mesh *mesh, struct strbuf *why);
+void dev_broker_tell(const struct dev_region *region, int signal_number);
+void dev_broker_end(struct dev_region *region, int64_t timeout_ms);
+
 /* ---- dev_daemon.c ---- */
 
 /* Writes the settings: with fixed ports and peers once they are known, else with port 0 and no peers. */
@@ -140,7 +162,7 @@ enum { DEV_SEED_RESTRICTED = 16, DEV_SEED_CONSENTED = 17, DEV_SEED_BLOCKED = 18,
 /* ---- dev_up.c ---- */
 
 MUST_CHECK enum status dev_up(struct dev_mesh *mesh, struct strbuf *why);
-enum dev_parts { DEV_DATABASE = 1, DEV_DAEMON = 2 };
+enum dev_parts { DEV_DATABASE = 1, DEV_DAEMON = 2, DEV_BROKER = 4 };
 /* Stops what runs of one region, or (NULL) of all. */
 void dev_stop(struct dev_mesh *mesh, struct dev_region *only, int parts);
 /* Starts what does not run of these, and waits: for readiness only when both are to run. */

@@ -20,6 +20,9 @@ enum {
 	OPTION_REGION,
 	OPTION_NO_DATABASE,
 	OPTION_DATABASE_ONLY,
+	OPTION_BROKER_ONLY,
+	OPTION_EVENTS,
+	OPTION_NO_EVENTS,
 	ENGINES_MAX = 64
 };
 
@@ -74,7 +77,7 @@ static int take_down(struct dev_mesh *mesh)
 	struct strbuf why = STRBUF_INIT;
 	enum status status;
 
-	dev_stop(mesh, NULL, DEV_DATABASE | DEV_DAEMON);
+	dev_stop(mesh, NULL, DEV_DATABASE | DEV_DAEMON | DEV_BROKER);
 	dev_mesh_forget(mesh);
 	status = dev_folder_remove(mesh, &why);
 	if (status != STATUS_OK)
@@ -121,14 +124,17 @@ static int run_up(int argc, char **argv)
 		{ OPTION_DIR, "dir", "DIR", "folder for all of it, new or empty (default: a new one in /tmp)" },
 		{ OPTION_FOREGROUND, "foreground", NULL, "stay, and take everything down at Ctrl-C" },
 		{ OPTION_ENGINES, "engines", "N", "engines of each daemon (1)" },
+		{ OPTION_EVENTS, "events", NULL,
+			"with a RabbitMQ for each region (the default where it is installed)" },
+		{ OPTION_NO_EVENTS, "no-events", NULL, "without brokers, and up sooner" },
 		COMMAND_OPTION_OUTPUT,
 		COMMAND_OPTION_END,
 	};
 	static const struct command_usage usage = { "homeward dev up", "[--regions LIST] [--dir DIR] [--foreground]",
-		"Brings up a mesh of regions on this machine: a private PostgreSQL for each, certificates,\n"
-		"policies, callers, stations, drivers and cards, and the daemons on free ports.",
+		"Brings up a mesh of regions on this machine: a private PostgreSQL and RabbitMQ for each,\n"
+		"certificates, policies, callers, stations, drivers and cards, and the daemons on free ports.",
 		options, "homeward dev up\nhomeward dev up --regions na,eu --foreground\n" };
-	struct dev_mesh mesh = { .engines = 1 };
+	struct dev_mesh mesh = { .engines = 1, .has_brokers = dev_broker_is_installed() };
 	const char *regions = "na,eu,ap", *folder = NULL;
 	struct command_line line;
 	bool stays = false;
@@ -141,11 +147,16 @@ static int run_up(int argc, char **argv)
 			folder = line.value;
 		else if (id == OPTION_FOREGROUND)
 			stays = true;
+		else if (id == OPTION_EVENTS || id == OPTION_NO_EVENTS)
+			mesh.has_brokers = id == OPTION_EVENTS;
 		else
 			(void)command_line_number(&line, 0, ENGINES_MAX, &mesh.engines);
 	}
+	if (mesh.has_brokers && !dev_broker_is_installed())
+		return command_fail(EXIT_CODE_UNREACHABLE, "no RabbitMQ here: `apt-get install rabbitmq-server`");
 	if (!command_line_expect(&line, 0, 0) || read_regions(&line, regions, &mesh) != EXIT_CODE_OK)
 		return line.exit_code;
+	mesh.has_brokers = mesh.has_brokers && mesh.region_count > 1; /* a mesh file has at least two regions */
 	return bring_up(&mesh, folder, line.format, stays);
 }
 
@@ -159,6 +170,7 @@ static const struct command_option region_options[] = {
 	{ OPTION_REGION, "region", "NAME", "which region" },
 	{ OPTION_NO_DATABASE, "no-database", NULL, "only the daemon" },
 	{ OPTION_DATABASE_ONLY, "database-only", NULL, "only PostgreSQL" },
+	{ OPTION_BROKER_ONLY, "broker-only", NULL, "only RabbitMQ" },
 	COMMAND_OPTION_END,
 };
 
@@ -177,7 +189,9 @@ static int choose(struct command_line *line, const struct command_usage *usage, 
 		else if (id == OPTION_REGION)
 			name = line->value;
 		else
-			*parts_out = id == OPTION_NO_DATABASE ? DEV_DAEMON : DEV_DATABASE;
+			*parts_out = id == OPTION_NO_DATABASE   ? DEV_DAEMON
+				     : id == OPTION_BROKER_ONLY ? DEV_BROKER
+								: DEV_DATABASE;
 	}
 	if (!command_line_expect(line, 0, 0))
 		return line->exit_code;
@@ -220,6 +234,7 @@ static int run_status(int argc, char **argv)
 		{ "region", OUTPUT_TEXT },
 		{ "daemon", OUTPUT_TEXT },
 		{ "postgres", OUTPUT_TEXT },
+		{ "broker", OUTPUT_TEXT },
 		{ "api", OUTPUT_NUMBER },
 		{ "peer", OUTPUT_NUMBER },
 		{ "admin", OUTPUT_NUMBER },
@@ -239,6 +254,8 @@ static int run_status(int argc, char **argv)
 		bool is_alive = dev_process_is_alive(&region->daemon);
 		bool is_ready = is_alive && dev_daemon_is_ready(region);
 		bool has_database = dev_process_is_alive(&region->postgres);
+		bool has_broker = dev_process_is_alive(&region->broker);
+		const char *broker = !mesh.has_brokers ? "none" : has_broker ? "up" : "down";
 		const char *daemon = is_ready ? "ready" : is_alive ? "not ready" : "down";
 
 		strbuf_reset(&api);
@@ -247,9 +264,10 @@ static int run_status(int argc, char **argv)
 		strbuf_addf(&api, "%lld", (long long)region->api_port);
 		strbuf_addf(&peer, "%lld", (long long)region->peer_port);
 		strbuf_addf(&admin, "%lld", (long long)region->admin_port);
-		output_row(output, (const char *const[]){ region->name, daemon, has_database ? "up" : "down", api.data,
-					   peer.data, admin.data, dev_path(&mesh, region, "homeward.conf", &config) });
-		all_are_up = all_are_up && is_ready && has_database;
+		output_row(output,
+			(const char *const[]){ region->name, daemon, has_database ? "up" : "down", broker, api.data,
+				peer.data, admin.data, dev_path(&mesh, region, "homeward.conf", &config) });
+		all_are_up = all_are_up && is_ready && has_database && has_broker == mesh.has_brokers;
 	}
 	exit_code = output_finish(output);
 	strbuf_release(&api);
@@ -268,7 +286,7 @@ static int run_start(int argc, char **argv)
 	struct dev_region *region = NULL;
 	struct command_line line;
 	struct dev_mesh mesh;
-	int parts = DEV_DATABASE | DEV_DAEMON;
+	int parts = DEV_DATABASE | DEV_DAEMON | DEV_BROKER;
 	int exit_code = choose(&line, &usage, argc, argv, &mesh, &region, &parts);
 
 	if (exit_code != EXIT_CODE_OK || line.is_over)
@@ -290,7 +308,7 @@ static int run_stop(int argc, char **argv)
 	struct dev_region *region = NULL;
 	struct command_line line;
 	struct dev_mesh mesh;
-	int parts = DEV_DATABASE | DEV_DAEMON;
+	int parts = DEV_DATABASE | DEV_DAEMON | DEV_BROKER;
 	int exit_code = choose(&line, &usage, argc, argv, &mesh, &region, &parts);
 
 	if (exit_code != EXIT_CODE_OK || line.is_over)

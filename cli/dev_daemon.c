@@ -62,6 +62,22 @@ static json_t *peers_json(const struct dev_mesh *mesh, const struct dev_region *
 
 #define CHECKPOINT_MS 100 /* who tries it out looks at once */
 
+/* NULL when the mesh has no brokers: then the section is left out. */
+static json_t *events_json(const struct dev_mesh *mesh, const struct dev_region *region)
+{
+	struct strbuf broker = STRBUF_INIT, path = STRBUF_INIT;
+	json_t *json = NULL;
+
+	if (mesh->has_brokers) {
+		strbuf_addf(&broker, "amqps://localhost:%lld/homeward", (long long)region->broker_port);
+		json = json_pack(
+			"{s:s,s:s}", "broker", broker.data, "mesh", dev_path(mesh, NULL, DEV_BROKERS_FILE, &path));
+	}
+	strbuf_release(&broker);
+	strbuf_release(&path);
+	return json;
+}
+
 enum status dev_settings_write(const struct dev_mesh *mesh, const struct dev_region *region, struct strbuf *why)
 {
 	struct strbuf path = STRBUF_INIT, dsn = STRBUF_INIT;
@@ -80,6 +96,8 @@ enum status dev_settings_write(const struct dev_mesh *mesh, const struct dev_reg
 		"policy", "file", "policy.json", "access_log", "checkpoint_interval_ms", CHECKPOINT_MS, "types",
 		"token", "id_format", "opaque", "driver", "id_format", "emaid", "station", "id_format", "opaque",
 		"peers", peers_json(mesh, region));
+	if (json != NULL && mesh->has_brokers)
+		json_object_set_new(json, "events", events_json(mesh, region));
 	if (json != NULL)
 		text = json_dumps(json, JSON_INDENT(2));
 	if (text != NULL)

@@ -121,18 +121,24 @@ json_t *dev_mesh_json(const struct dev_mesh *mesh)
 		strbuf_reset(&dsn);
 		dev_dsn(mesh, region, &dsn);
 		json_object_set_new(regions, region->name,
-			json_pack("{s:I,s:I,s:I,s:s,s:s,s:s,s:I,s:I,s:I,s:I}", "api", (json_int_t)region->api_port,
-				"peer", (json_int_t)region->peer_port, "admin", (json_int_t)region->admin_port, "dsn",
-				dsn.data, "config", dev_path(mesh, region, "homeward.conf", &config), "tokens",
+			json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:s,s:s,s:s,s:I,s:I,s:I,s:I,s:I,s:I}", "broker",
+				(json_int_t)region->broker_port, "management", (json_int_t)region->management_port,
+				"distribution", (json_int_t)region->distribution_port, "api",
+				(json_int_t)region->api_port, "peer", (json_int_t)region->peer_port, "admin",
+				(json_int_t)region->admin_port, "dsn", dsn.data, "config",
+				dev_path(mesh, region, "homeward.conf", &config), "tokens",
 				dev_path(mesh, region, "tokens", &tokens), "pid", (json_int_t)region->daemon.pid,
 				"started", (json_int_t)region->daemon.started, "postgres_pid",
 				(json_int_t)region->postgres.pid, "postgres_started",
-				(json_int_t)region->postgres.started));
+				(json_int_t)region->postgres.started, "broker_pid", (json_int_t)region->broker.pid,
+				"broker_started", (json_int_t)region->broker.started));
 	}
 	strbuf_release(&dsn);
 	strbuf_release(&config);
 	strbuf_release(&tokens);
-	return json_pack("{s:s,s:s,s:s,s:I,s:I,s:I,s:o}", "folder", mesh->folder, "trust_domain", mesh->trust_domain,
+	return json_pack("{s:b,s:I,s:I,s:I,s:s,s:s,s:s,s:I,s:I,s:I,s:o}", "has_brokers", (int)mesh->has_brokers,
+		"names_port", (json_int_t)mesh->names_port, "names_pid", (json_int_t)mesh->names.pid, "names_started",
+		(json_int_t)mesh->names.started, "folder", mesh->folder, "trust_domain", mesh->trust_domain,
 		"postgres_folder", mesh->postgres_folder, "engines", (json_int_t)mesh->engines, "user",
 		(json_int_t)mesh->user, "group", (json_int_t)mesh->group, "regions", regions);
 }
@@ -163,6 +169,14 @@ static bool read_process(const json_t *json, const char *pid_key, const char *st
 	return true;
 }
 
+static bool read_broker(const json_t *json, struct dev_region *region)
+{
+	return json_get_integer(json, "broker", &region->broker_port) &&
+	       json_get_integer(json, "management", &region->management_port) &&
+	       json_get_integer(json, "distribution", &region->distribution_port) &&
+	       read_process(json, "broker_pid", "broker_started", &region->broker);
+}
+
 static bool read_text(const json_t *json, const char *member, char *text, size_t size)
 {
 	const char *found = json_get_string(json, member);
@@ -186,6 +200,10 @@ static bool read_mesh(struct dev_mesh *mesh, const json_t *json)
 		return false;
 	mesh->user = (uid_t)user;
 	mesh->group = (gid_t)group;
+	mesh->has_brokers = json_is_true(json_object_get(json, "has_brokers"));
+	if (mesh->has_brokers && (!json_get_integer(json, "names_port", &mesh->names_port) ||
+					 !read_process(json, "names_pid", "names_started", &mesh->names)))
+		return false;
 	for (void *at = json_object_iter(regions); at != NULL; at = json_object_iter_next(regions, at)) {
 		struct dev_region *region = &mesh->regions[mesh->region_count];
 		const json_t *entry = json_object_iter_value(at);
@@ -195,7 +213,8 @@ static bool read_mesh(struct dev_mesh *mesh, const json_t *json)
 			!json_get_integer(entry, "peer", &region->peer_port) ||
 			!json_get_integer(entry, "admin", &region->admin_port) ||
 			!read_process(entry, "pid", "started", &region->daemon) ||
-			!read_process(entry, "postgres_pid", "postgres_started", &region->postgres))
+			!read_process(entry, "postgres_pid", "postgres_started", &region->postgres) ||
+			(mesh->has_brokers && !read_broker(entry, region)))
 			return false;
 		memcpy(region->name, name, strlen(name) + 1);
 		mesh->region_count++;
@@ -263,6 +282,20 @@ void dev_mesh_forget(const struct dev_mesh *mesh)
 	strbuf_release(&folder);
 }
 
+static enum status read_broker_password(struct dev_mesh *mesh, struct strbuf *why)
+{
+	struct strbuf path = STRBUF_INIT, text = STRBUF_INIT;
+	enum status status = file_read(
+		dev_path(mesh, NULL, "brokers.password", &path), sizeof(mesh->broker_password), &text, why);
+
+	if (status == STATUS_OK)
+		snprintf(mesh->broker_password, sizeof(mesh->broker_password), "%.*s", (int)strcspn(text.data, "\n"),
+			text.data);
+	strbuf_release(&path);
+	strbuf_release(&text);
+	return status;
+}
+
 enum status dev_mesh_load(struct dev_mesh *mesh, const char *folder, struct strbuf *why)
 {
 	struct strbuf found = STRBUF_INIT, path = STRBUF_INIT, text = STRBUF_INIT;
@@ -295,6 +328,8 @@ enum status dev_mesh_load(struct dev_mesh *mesh, const char *folder, struct strb
 			status = STATUS_INVALID;
 		}
 	}
+	if (status == STATUS_OK && mesh->has_brokers)
+		status = read_broker_password(mesh, why);
 	json_decref(json);
 	strbuf_release(&found);
 	strbuf_release(&path);

@@ -58,9 +58,11 @@ static enum status start_databases(struct dev_mesh *mesh, struct strbuf *why)
 		if (status == STATUS_OK)
 			status = dev_mesh_save(mesh, why);
 	}
-	/* The certificates are made while the servers start. */
+	/* The certificates are made while the servers start; brokers need them, and longest of all. */
 	if (status == STATUS_OK)
 		status = make_pki(mesh, why);
+	if (status == STATUS_OK && mesh->has_brokers)
+		status = dev_brokers_begin(mesh, why);
 	for (size_t i = 0; i < mesh->region_count && status == STATUS_OK; i++) {
 		status = dev_postgres_wait(mesh, &mesh->regions[i], why);
 		if (status == STATUS_OK)
@@ -104,8 +106,13 @@ enum status dev_up(struct dev_mesh *mesh, struct strbuf *why)
 		dev_mesh_remember(mesh);
 		status = start_databases(mesh, why);
 	}
+	/* The daemons' settings name the mesh file. */
+	if (status == STATUS_OK && mesh->has_brokers)
+		status = dev_brokers_join(mesh, why);
 	if (status == STATUS_OK)
 		status = start_daemons(mesh, why);
+	if (status == STATUS_OK && mesh->has_brokers)
+		status = dev_broker_write_mesh(mesh, why); /* with the peers' ports */
 	/* A Ctrl-C that came after the last wait is heard here. */
 	return status == STATUS_OK ? dev_pause() : status;
 }
@@ -121,6 +128,14 @@ enum status dev_start(struct dev_mesh *mesh, struct dev_region *region, int part
 			status = dev_postgres_wait(mesh, region, why);
 		if (status == STATUS_OK)
 			status = dev_mesh_save(mesh, why);
+	}
+	if (status == STATUS_OK && (parts & DEV_BROKER) != 0 && mesh->has_brokers) {
+		if (!dev_process_is_alive(&region->broker))
+			status = dev_broker_start(mesh, region, why);
+		if (status == STATUS_OK)
+			status = dev_mesh_save(mesh, why);
+		if (status == STATUS_OK)
+			status = dev_broker_wait(mesh, region, why);
 	}
 	if (status != STATUS_OK || (parts & DEV_DAEMON) == 0)
 		return status;
@@ -142,6 +157,21 @@ static void tell(const struct dev_process *process, int signal_number)
 	dev_process_signal(process, SIGCONT);
 }
 
+/* At the end of all nothing of theirs is kept, so they are not asked to put it in order first. */
+static void stop_brokers(struct dev_mesh *mesh, struct dev_region *only)
+{
+	for (size_t i = 0; i < mesh->region_count; i++) {
+		if (only != NULL && only != &mesh->regions[i])
+			continue;
+		dev_broker_tell(&mesh->regions[i], only == NULL ? SIGKILL : SIGTERM);
+		dev_broker_end(&mesh->regions[i], DEV_STOP_MS);
+	}
+	if (only == NULL) {
+		tell(&mesh->names, SIGTERM);
+		dev_process_end(&mesh->names, DEV_STOP_MS);
+	}
+}
+
 void dev_stop(struct dev_mesh *mesh, struct dev_region *only, int parts)
 {
 	bool stops_daemon = (parts & DEV_DAEMON) != 0, stops_database = (parts & DEV_DATABASE) != 0;
@@ -159,6 +189,8 @@ void dev_stop(struct dev_mesh *mesh, struct dev_region *only, int parts)
 		if (stops_database)
 			tell(&region->postgres, SIGINT); /* PostgreSQL's fast shutdown */
 	}
+	if ((parts & DEV_BROKER) != 0 && mesh->has_brokers)
+		stop_brokers(mesh, only);
 	for (size_t i = 0; i < mesh->region_count && stops_database; i++)
 		if (only == NULL || only == &mesh->regions[i])
 			dev_process_end(&mesh->regions[i].postgres, DEV_STOP_MS);
@@ -196,6 +228,10 @@ void dev_print_story(const struct dev_mesh *mesh)
 		printf("  psql -h %s/%s/sock -U homeward homeward -c 'SELECT at, kind, peer, purpose, decision, rules, "
 		       "fields FROM homeward.exchanges'\n",
 			mesh->folder, mesh->regions[i].name);
+	if (mesh->has_brokers)
+		printf("What the brokers carry between the regions:\n  homeward mesh status --mesh %s/" DEV_BROKERS_FILE
+		       "\n",
+			mesh->folder);
 	printf("How it is doing, and the end of it:\n"
 	       "  homeward dev status --dir %s\n"
 	       "  homeward dev down --dir %s\n",

@@ -200,7 +200,7 @@ class Mesh:
         os.chmod(self.folder, 0o755)
         self.regions = {}
         try:
-            homeward("dev", "up", "--dir", self.folder, "--regions", ",".join(self.names), *self.options, timeout=120)
+            homeward("dev", "up", "--no-events", "--dir", self.folder, "--regions", ",".join(self.names), *self.options, timeout=120)
             self.refresh()
         except BaseException:
             self.__exit__()

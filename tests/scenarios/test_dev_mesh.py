@@ -1,9 +1,17 @@
 """`homeward dev`: up quickly, two at once, gone without a trace."""
+import functools
+import json
 import pathlib
+import shutil
 import subprocess
+import tempfile
 import time
 
-from mesh import HOMEWARD, Mesh, a_station, good_tokens
+import psycopg2
+import pytest
+import requests
+
+from mesh import HOMEWARD, Mesh, a_station, eventually, good_tokens, homeward
 
 
 def processes(folder):
@@ -24,6 +32,37 @@ def test_two_meshes_do_not_meet_and_leave_nothing():
         assert first["eu"].is_ready() and first["na"].is_ready()
         first_folder = first.folder
     assert not processes(first_folder) and not pathlib.Path(first_folder).exists()
+
+
+@pytest.mark.skipif(shutil.which("rabbitmqctl") is None, reason="no RabbitMQ on this machine")
+def test_brokers_carry_events_and_leave_nothing():
+    folder = tempfile.mkdtemp(prefix="hwt-", dir="/tmp")
+    dev = functools.partial(homeward, timeout=180)
+    try:
+        dev("dev", "up", "--events", "--regions", "na,eu", "--dir", folder)
+        assert dev("mesh", "status", "--mesh", f"{folder}/brokers.json").returncode == 0
+        dev("dev", "stop", "--broker-only", "--region", "eu", "--dir", folder)
+        assert homeward("dev", "status", "--dir", folder, check=False).returncode == 1
+        region = json.loads(pathlib.Path(folder, "mesh.json").read_text())["regions"]["na"]
+        data = {"session_id": "s-1", "token_uid": "04A2B3C4D5E6F7", "station_id": "eu-1", "started_at": "2026-11-21T04:12:09Z",
+                "ended_at": "2026-11-21T05:40:31Z", "end_reason": "driver", "energy_wh": 31870}
+        token = pathlib.Path(folder, "na", "tokens", "operator").read_text().strip()
+        sent = requests.post(f"http://127.0.0.1:{region['api']}/v1/events", timeout=10, headers={
+            "Authorization": f"Bearer {token}", "Content-Type": "application/cloudevents+json"}, data=json.dumps({
+                "specversion": "1.0", "id": "e-1", "source": "/test", "type": "session.completed", "destination": "eu", "data": data}))
+        assert sent.status_code == 202, sent.text
+        dev("dev", "start", "--region", "eu", "--dir", folder)
+        dsn = json.loads(pathlib.Path(folder, "mesh.json").read_text())["regions"]["eu"]["dsn"]
+
+        def arrived():
+            with psycopg2.connect(dsn) as connection, connection.cursor() as cursor:
+                cursor.execute("SELECT origin FROM homeward.inbox WHERE id = 'e-1' AND delivered_at IS NOT NULL")
+                return cursor.fetchall() == [("na",)]
+
+        eventually(arrived, within_s=60, every_s=0.2, what="the event in eu")
+    finally:
+        homeward("dev", "down", "--dir", folder, check=False)
+    assert not processes(folder) and not pathlib.Path(folder).exists()
 
 
 def test_commands_explain_themselves():
