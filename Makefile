@@ -133,7 +133,8 @@ fuzzers: $(patsubst %.c,$(OUT)/%,$(wildcard tests/fuzz/fuzz_*.c))
 
 # Building and running needs a third of what testing needs.
 deps: ## install the Debian packages that are missing
-	@sh tests/deps.sh $(if $(filter-out all demo install,$(MAKECMDGOALS))$(filter-out release debug,$(VARIANT)),,build)
+	@sh tests/deps.sh $(if $(filter-out all demo install,$(MAKECMDGOALS))$(filter-out release debug,$(VARIANT)),,$(if \
+		$(filter demo,$(MAKECMDGOALS)),demo,build))
 
 check: unit lint ## unit tests and lint
 

@@ -171,13 +171,35 @@ pairs=$(paired na)
 [ "$pairs" -ge 2 ] || fail "there should be at least two crossings on record, not $pairs"
 printf '%s crossings from eu to na, each on record on both sides.\n' "$pairs"
 
+if [ -x /usr/lib/rabbitmq/bin/rabbitmq-server ]; then
+	say "7. The session ends in eu.  What it took travels to na, where the driver has the contract: one event, once."
+	operator='-H "Authorization: Bearer $(cat $MESH/eu/tokens/operator)"'
+	run 'homeward mesh status --mesh $MESH/brokers.json'
+	event='{"specversion":"1.0","type":"session.completed","source":"/eu/sessions","id":"session-1","subject":"session-1","destination":"na",
+  "data":{"session_id":"session-1","token_uid":"'$CARD'","station_id":"'$STATION'","started_at":"2026-11-21T08:00:00Z",
+  "ended_at":"2026-11-21T08:40:00Z","end_reason":"driver","energy_wh":31870}}'
+	run "curl -sS $operator -H 'Content-Type: application/cloudevents+json' -d '$event' \$EU/v1/events"
+	expect '"id": *"session-1"'
+	run "curl -sS $operator -H 'Content-Type: application/cloudevents+json' -d '$event' \$EU/v1/events   # sent twice by mistake"
+	arrived="SELECT origin, type, id, event->'data'->>'energy_wh' AS energy_wh FROM homeward.inbox WHERE delivered_at IS NOT NULL"
+	for attempt in $(seq 100); do
+		[ -z "$(psql -h "$MESH/na/sock" -U homeward homeward -Atc "$arrived")" ] || break
+		[ "$attempt" != 100 ] || fail "the event did not reach na"
+		sleep 0.1
+	done
+	run "psql -h \$MESH/na/sock -U homeward homeward -c \"$arrived\""
+	expect 'eu +\| session.completed +\| session-1 +\| 31870'
+	expect '\(1 row\)' "the event should have arrived once"
+	[ "$(psql -h "$MESH/ap/sock" -U homeward homeward -Atc 'SELECT count(*) FROM homeward.inbox')" = 0 ] || fail "ap saw an event for na"
+fi
+
 if [ -n "$data" ]; then
 	for file in superchargers.json ail-stations.csv ail-sessions-2017.csv; do
 		[ -f "$data/$file" ] || fail "DATA=$data has no $file"
 	done
 	DATA=$(readlink -f "$data")
 	export DATA WORK=$work
-	say "7. Real sites, spread over three regions, and a year of real sessions of 507 users, replayed in eu."
+	say "8. Real sites, spread over three regions, and a year of real sessions of 507 users, replayed in eu."
 	for region in na eu ap; do
 		export REGION=$region
 		run 'homeward import $DATA/superchargers.json -c $MESH/'$region'/homeward.conf --type station --id locationId,id --region address.region --region-map "North America=na,Europe=eu,Asia Pacific=ap" --reject $WORK/sites-'$region'.rejected'

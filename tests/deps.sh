@@ -1,14 +1,15 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# deps.sh [build|clients]: installs the Debian packages that are missing: those homeward is built
-# and run with, and without `build` also those it is tested, linted and measured with; or
+# deps.sh [build|demo|clients]: installs the Debian packages that are missing: those homeward is built
+# and run with; for the demo RabbitMQ too; without a word also those it is tested, linted and measured with; or
 # those that `make clients` compiles the event libraries with.
 set -eu
 # util-linux has runuser and taskset, procps has pgrep.
 wanted="gcc make pkg-config git libc6-dev libmicrohttpd-dev libjansson-dev libpq-dev libcurl4-openssl-dev \
 librabbitmq-dev libssl-dev libuv1-dev libgnutls28-dev libxxhash-dev uthash-dev libsmartcols-dev \
 postgresql python3 python3-yaml ca-certificates curl procps util-linux"
-[ "${1:-}" = build ] || wanted="$wanted clang libclang-rt-14-dev llvm-14 libcmocka-dev openssl \
+[ "${1:-}" != demo ] || wanted="$wanted rabbitmq-server"
+[ "${1:-}" = build ] || [ "${1:-}" = demo ] || wanted="$wanted clang libclang-rt-14-dev llvm-14 libcmocka-dev openssl \
 python3-pytest python3-pytest-xdist python3-pika rabbitmq-server python3-psycopg2 python3-requests python3-cryptography \
 python3-jsonschema golang-go golang-golang-x-mod-dev clang-format cppcheck shellcheck nginx-light wrk"
 if [ "${1:-}" = clients ]; then
