@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The parts of events together: two workers, and the way in for callers.  A
+ * The parts of events together: three workers, and the way in for callers.  A
  * submission is parsed on the HTTP thread, written by the loop's database, and
  * answered from its completion.
  */
@@ -15,6 +15,7 @@
 #include "federation/consumer.h"
 #include "federation/event.h"
 #include "federation/publisher.h"
+#include "federation/submitter.h"
 
 struct events {
 	const struct settings *settings;
@@ -25,7 +26,7 @@ struct events {
 	struct event_schemas *schemas;
 	struct event_gate gate;
 	struct events_hooks hooks;
-	struct worker publisher, consumer;
+	struct worker publisher, consumer, submitter;
 };
 
 /* ---- submissions ---- */
@@ -266,6 +267,7 @@ enum status events_start(const struct events_settings *settings, struct events *
 	events->gate = (struct event_gate){ settings->settings->region, settings->gate, settings->log, settings->loop };
 	events->publisher = make_worker(events, "publisher", publisher_work);
 	events->consumer = make_worker(events, "consumer", consumer_work);
+	events->submitter = make_worker(events, "submitter", submitter_work);
 	if (status == STATUS_OK)
 		status = confirms_init(&events->publisher.confirms, (size_t)settings->settings->events.in_flight_max);
 	if (status == STATUS_OK)
@@ -275,6 +277,8 @@ enum status events_start(const struct events_settings *settings, struct events *
 		status = worker_start(&events->publisher, why);
 	if (status == STATUS_OK)
 		status = worker_start(&events->consumer, why);
+	if (status == STATUS_OK)
+		status = worker_start(&events->submitter, why);
 	if (status != STATUS_OK) {
 		events_stop(events);
 		return status;
@@ -289,6 +293,7 @@ void events_stop(struct events *events)
 		return;
 	worker_stop(&events->publisher);
 	worker_stop(&events->consumer);
+	worker_stop(&events->submitter);
 	confirms_release(&events->publisher.confirms);
 	confirms_release(&events->consumer.confirms);
 	event_schemas_destroy(events->schemas);

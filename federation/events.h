@@ -2,8 +2,8 @@
 /*
  * Events: the running part.  A publisher thread carries rows of homeward.outbox
  * to the region's broker; a consumer thread takes what the mesh brings into
- * homeward.inbox and passes it on to the exchange homeward.delivered.  Each has a
- * broker connection and a database session of its own, and waits for whichever of
+ * homeward.inbox and passes it on to the exchange homeward.delivered; a submitter
+ * thread takes homeward.submit into the outbox.  Each has a broker connection and a database session of its own, and waits for whichever of
  * them is away.
  *
  * Promises: an event in the outbox arrives at least once (it leaves the outbox only
@@ -44,7 +44,7 @@ struct events_settings {
 	struct events_hooks hooks;
 };
 
-/* Starts both threads at once, whether or not broker and database can be reached. */
+/* Starts all threads at once, whether or not broker and database can be reached. */
 MUST_CHECK enum status events_start(
 	const struct events_settings *settings, struct events **events_out, struct strbuf *why);
 /*

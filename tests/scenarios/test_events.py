@@ -9,10 +9,12 @@ import shutil
 import uuid
 
 import jsonschema
+import pika
 import pytest
 
 from event_mesh import EventMesh, kill_broker, restart
 from mesh import a_station, eventually, good_tokens
+from test_mesh import connect
 
 pytestmark = pytest.mark.skipif(shutil.which("rabbitmqctl") is None, reason="no RabbitMQ on this machine")
 
@@ -190,6 +192,23 @@ def test_a_change_at_home_is_forgotten_where_a_copy_is(events):
     # An application that owns the table says it itself.
     na.sql("SELECT homeward.object_changed('token', %s, 'deleted')", card)
     eventually(lambda: len(eu.sql("SELECT 1 FROM homeward.inbox WHERE type = 'object.changed'")) == 2, what="the second event")
+
+
+def test_a_producer_that_speaks_amqp(events):
+    """Plain pika: publishes with confirmations to homeward.submit, and reads what comes out at the other end."""
+    na, eu = events["na"], events["eu"]
+    good, odd = event(source="/pika"), event(source="/pika", data={**SESSION, "energy_wh": "much"})
+    connection = connect(events.brokers["na"])
+    channel = connection.channel()
+    channel.confirm_delivery()
+    for body in (json.dumps(good), json.dumps(good), json.dumps(odd), "no event"):
+        channel.basic_publish("homeward.submit", "billing", body.encode(), pika.BasicProperties(delivery_mode=2), mandatory=True)
+    connection.close()
+    eventually(lambda: arrived(eu, good["id"]), what="the event in eu")
+    assert na.sql("SELECT caller FROM homeward.outbox WHERE id = %s", good["id"]) == [("homeward.submit",)]
+    told = eventually(lambda: len(dead(na, "submitted")) == 2 and dead(na, "submitted"), what="two dead letters")
+    assert ("data/energy_wh: not of type integer",) in told
+    assert not na.sql("SELECT 1 FROM homeward.outbox WHERE id = %s", odd["id"])
 
 
 def test_nobody_takes_it_is_kept(events):
