@@ -209,11 +209,13 @@ static void do_upkeep(void *arg)
 {
 	struct service *service = arg;
 	struct strbuf why = STRBUF_INIT;
+	bool was_refused;
 
-	if (tls_store_has_changed(service->tls)) {
+	if (tls_store_has_changed(service->tls, &was_refused)) {
+		/* Tried each second, for a certificate may only be early; said once for each change. */
 		if (tls_store_reload(service->tls, &why) == STATUS_OK)
 			LOG_INFO("certificates_reloaded");
-		else
+		else if (!was_refused)
 			LOG_ERROR("certificates_reload_refused", "reason", why.data);
 		strbuf_reset(&why);
 	}

@@ -171,6 +171,14 @@ static bool names_only(X509 *leaf, const char *uri)
 	return uris == 1 && matches == 1;
 }
 
+static void tell_expiry(const struct http_client_pool *pool, const X509 *leaf)
+{
+	struct tm end;
+
+	if (ASN1_TIME_to_tm(X509_get0_notAfter(leaf), &end) == 1)
+		tls_peer_seen(pool->region, (int64_t)timegm(&end));
+}
+
 static int verify(X509_STORE_CTX *context, void *arg)
 {
 	const struct http_client_pool *pool = arg;
@@ -183,6 +191,7 @@ static int verify(X509_STORE_CTX *context, void *arg)
 		X509_STORE_CTX_set_error(context, X509_V_ERR_APPLICATION_VERIFICATION);
 		return 0;
 	}
+	tell_expiry(pool, leaf);
 	return 1;
 }
 

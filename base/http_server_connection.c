@@ -105,6 +105,7 @@ static int on_verify(gnutls_session_t session)
 	}
 	connection->peer_expires_s = peer.expires_s;
 	connection->verified_generation = tls_set_generation(connection->handshake_set);
+	tls_peer_seen(peer.region, peer.expires_s);
 	return 0;
 }
 

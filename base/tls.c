@@ -15,6 +15,7 @@
 #include <time.h>
 
 #include "base/file.h"
+#include "base/metrics.h"
 #include "base/must.h"
 #include "base/tls_internal.h"
 
@@ -33,6 +34,8 @@ struct tls_store {
 	pthread_mutex_t mutex;
 	struct tls_set *current;
 	struct file_stamp stamps[FILE_COUNT];
+	struct file_stamp refused[FILE_COUNT]; /* the files of the last reload that failed */
+	bool has_refused;
 	_Atomic uint64_t generation;
 	struct tls_files files;
 	char *paths[FILE_COUNT]; /* certificate, key, CA, CRL: what `files` points to */
@@ -279,9 +282,13 @@ enum status tls_store_reload(struct tls_store *store, struct strbuf *why)
 	/* Stamped before reading: a file that changes while being read is seen as changed afterwards. */
 	read_stamps(store, stamps);
 	enum status status = build_set(store, &set, why);
-	if (status != STATUS_OK)
-		return status;
 	pthread_mutex_lock(&store->mutex);
+	if (status != STATUS_OK) {
+		memcpy(store->refused, stamps, sizeof stamps);
+		store->has_refused = true;
+		pthread_mutex_unlock(&store->mutex);
+		return status;
+	}
 	struct tls_set *old = store->current;
 	set->generation = atomic_load_explicit(&store->generation, memory_order_relaxed) + 1;
 	store->current = set;
@@ -292,15 +299,23 @@ enum status tls_store_reload(struct tls_store *store, struct strbuf *why)
 	return STATUS_OK;
 }
 
-bool tls_store_has_changed(const struct tls_store *store)
+bool tls_store_has_changed(const struct tls_store *store, bool *was_refused_out)
 {
 	struct file_stamp stamps[FILE_COUNT];
 	struct tls_store *locked = (struct tls_store *)(uintptr_t)store;
 	read_stamps(store, stamps);
 	pthread_mutex_lock(&locked->mutex);
 	bool has_changed = memcmp(stamps, store->stamps, sizeof stamps) != 0;
+	*was_refused_out = store->has_refused && memcmp(stamps, store->refused, sizeof stamps) == 0;
 	pthread_mutex_unlock(&locked->mutex);
 	return has_changed;
+}
+
+void tls_peer_seen(const char *region, int64_t expires_s)
+{
+	struct metric *metric = metric_register(METRIC_GAUGE, "homeward_peer_certificate_not_after_seconds",
+		"End of the certificate a region showed in the last handshake with it, as Unix time.", "peer");
+	metric_set(metric_series(metric, region, (const char *)NULL), (double)expires_s);
 }
 
 uint64_t tls_store_generation(const struct tls_store *store)

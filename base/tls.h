@@ -32,8 +32,11 @@ MUST_CHECK enum status tls_store_create(const struct tls_files *files, const cha
 	struct tls_store **store_out, struct strbuf *why);
 void tls_store_destroy(struct tls_store *store);
 MUST_CHECK enum status tls_store_reload(struct tls_store *store, struct strbuf *why);
-/* True when a file's mtime, size or inode differs from what is loaded. */
-bool tls_store_has_changed(const struct tls_store *store);
+/* True when a file's mtime, size or inode differs from what is loaded.  was_refused_out: a reload of just these files
+ * has failed before. */
+bool tls_store_has_changed(const struct tls_store *store, bool *was_refused_out);
+/* Puts the end of a verified peer's certificate among the metrics; wall seconds.  Any thread. */
+void tls_peer_seen(const char *region, int64_t expires_s);
 /* Rises with every successful reload, so that clients know to make new connections. */
 uint64_t tls_store_generation(const struct tls_store *store);
 const struct tls_files *tls_store_files(const struct tls_store *store);

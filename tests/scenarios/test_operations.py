@@ -169,6 +169,12 @@ def test_certificates_are_rotated_without_a_failed_request(own_mesh):
             failed.append(answer.text)
     assert not failed
     assert na.metric("homeward_tls_certificate_expiry_timestamp_seconds", role="leaf") >= before
+    # Each side tells what the other showed, the one that answered the handshake as well as the one that asked.
+    # A connection that was open already goes on with the certificate it was made with.
+    own = na.metric("homeward_tls_certificate_expiry_timestamp_seconds", role="leaf")
+    assert eu.metric("homeward_peer_certificate_not_after_seconds", peer="na") in (before, own)
+    assert na.metric("homeward_peer_certificate_not_after_seconds", peer="eu") \
+        == eu.metric("homeward_tls_certificate_expiry_timestamp_seconds", role="leaf")
 
 
 def test_a_newer_database_is_refused(own_mesh):

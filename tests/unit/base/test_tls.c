@@ -327,16 +327,18 @@ static void a_reload_swaps_the_certificate_and_the_ca(void **state)
 {
 	struct fixture *fixture = *state;
 	struct client open;
+	bool was_refused;
 	uint64_t generation = tls_store_generation(fixture->store);
 	assert_int_equal(serial_served(fixture), 2);
-	assert_false(tls_store_has_changed(fixture->store));
+	assert_false(tls_store_has_changed(fixture->store, &was_refused));
 	certificates_make_leaf(
 		&fixture->authority, fixture->folder, "eu", &(struct test_leaf){ .uris = { EU }, .serial = 22 });
-	assert_true(tls_store_has_changed(fixture->store));
+	assert_true(tls_store_has_changed(fixture->store, &was_refused));
+	assert_false(was_refused);
 	assert_int_equal(serial_served(fixture), 2);
 	reload(fixture);
 	assert_int_equal(tls_store_generation(fixture->store), generation + 1);
-	assert_false(tls_store_has_changed(fixture->store));
+	assert_false(tls_store_has_changed(fixture->store, &was_refused));
 	assert_int_equal(serial_served(fixture), 22);
 	/* Another CA: those of the old one are no longer peers, not even on connections they have. */
 	assert_true(client_open(fixture, "na", MODERN, &open));
@@ -375,6 +377,7 @@ static void own_leaf(const struct fixture *fixture, const struct test_authority 
 
 static void a_reload_that_does_not_fit_changes_nothing(void **state)
 {
+	bool was_refused;
 	struct fixture *fixture = *state;
 	own_leaf(fixture, &fixture->authority, (struct test_leaf){ .uris = { NA } });
 	refuse_reload(fixture, "names region na, but this is eu");
@@ -397,6 +400,8 @@ static void a_reload_that_does_not_fit_changes_nothing(void **state)
 	strbuf_reset(&why);
 	unlink(key);
 	assert_int_equal(tls_store_reload(fixture->store, &why), STATUS_NOT_FOUND);
+	assert_true(tls_store_has_changed(fixture->store, &was_refused));
+	assert_true(was_refused); /* the same files again: known, and said before */
 	strbuf_reset(&why);
 	own_leaf(fixture, &fixture->authority, (struct test_leaf){ .uris = { EU } });
 	certificates_make_crl(&fixture->stranger, fixture->folder, "ca.crl", (const unsigned[]){ 3, 0 });
