@@ -5,9 +5,9 @@ import pytest
 
 from mesh import UNKNOWN_CARD, a_station, good_tokens
 
-UNITS = ("_seconds", "_bytes", "_info", "_total", "_ratio")
+UNITS = ("_seconds", "_bytes", "_info", "_total", "_ratio", "_entries")
 COUNTS = {  # gauges that count things, whose name is the thing
-    "homeward_access_queue_entries", "homeward_cache_entries", "homeward_callers", "homeward_config_last_reload_successful",
+    "homeward_access_index_position", "homeward_access_log_failed", "homeward_callers", "homeward_config_last_reload_successful",
     "homeward_database_up", "homeward_http_connections", "homeward_lookups_in_flight", "homeward_lookups_in_flight_peak", "homeward_peer_up",
     "homeward_policy_generation", "homeward_process_threads", "homeward_route_table_generation", "homeward_route_table_routes",
     "homeward_routes", "homeward_engine_lag_ms", "process_open_fds", "process_max_fds",
