@@ -236,12 +236,15 @@ static void do_upkeep(void *arg)
 static enum status start_control(struct service *service, struct strbuf *why)
 {
 	struct database_settings database = { service->dsn.data, "homeward control", 0, 0 };
+	struct database_settings records = { service->dsn.data, "homeward records", 0, 0 };
 	struct http_client_settings client = { service->tls, 0 };
 	enum status status;
 
 	status = loop_create("control", &service->control);
 	if (status == STATUS_OK)
 		status = database_create(service->control, &database, &service->control_database);
+	if (status == STATUS_OK)
+		status = database_create(service->control, &records, &service->records_database);
 	if (status == STATUS_OK)
 		status = http_client_create(service->control, &client, &service->control_client);
 	if (status == STATUS_OK)
@@ -256,6 +259,7 @@ static enum status start_control(struct service *service, struct strbuf *why)
 		strbuf_addf(why, "control loop: %s", status_name(status));
 	else
 		loop_timer_start(&service->upkeep, UPKEEP_MS);
+	peer_service_read_records(service->peer_service, service->control, service->records_database);
 	return status;
 }
 
@@ -567,6 +571,7 @@ void service_stop(struct service *service)
 	routes_destroy(service->routes);
 	http_client_destroy(service->control_client);
 	database_destroy(service->control_database);
+	database_destroy(service->records_database);
 	loop_destroy(service->control);
 	peers_destroy(service->peers);
 	gate_destroy(service->gate);

@@ -50,6 +50,7 @@ struct service {
 	/* The control loop: what must not disturb the engines. */
 	struct loop *control;
 	struct database *control_database;
+	struct database *records_database; /* what peers ask of the access log */
 	struct http_client *control_client;
 	struct loop_timer upkeep;
 	int64_t warn_lapse_ms; /* when to say again that a certificate has lapsed */

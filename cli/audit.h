@@ -8,9 +8,13 @@
 
 /* ---- one function a subcommand: a new one is a line here and a row in audit_command.c ---- */
 
+int audit_hash(int argc, char **argv);
 int audit_receipt(int argc, char **argv);
 int audit_reindex(int argc, char **argv);
+int audit_reconcile(int argc, char **argv);
 int audit_report(int argc, char **argv);
+int audit_report_daily(int argc, char **argv); /* of `report` */
+int audit_search(int argc, char **argv);
 int audit_show(int argc, char **argv);
 int audit_verify(int argc, char **argv);
 

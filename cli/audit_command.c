@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * `homeward audit`: what auditors and operators do with the access log.  Here is
- * the table of its commands and the small ones; all read the log's files and
+ * the table of its commands, and the small ones that read the log's files and
  * need no running daemon.
  */
 #include "cli/audit.h"
@@ -139,8 +139,11 @@ int audit_receipt(int argc, char **argv)
 
 static const struct command_entry commands[] = {
 	{ "verify", audit_verify, "check the whole log, or one receipt, against a key" },
+	{ "search", audit_search, "list entries by time, subject, peer, purpose, rule ..." },
+	{ "hash", audit_hash, "what stands for an object in the log" },
+	{ "reconcile", audit_reconcile, "pair this region's entries with a peer's" },
 	{ "show", audit_show, "print one entry" },
-	{ "report", audit_report, "reports made of the log: the record of processing activities" },
+	{ "report", audit_report, "reports made of the log: counts, the record of processing activities" },
 	{ "receipt", audit_receipt, "an offline proof that one entry is in the log" },
 	{ "reindex", audit_reindex, "make the search index in PostgreSQL again" },
 	{ NULL, NULL, NULL },

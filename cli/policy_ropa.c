@@ -292,9 +292,12 @@ static int report_ropa(int argc, char **argv)
 
 int audit_report(int argc, char **argv)
 {
-	static const struct command_entry entries[] = { { "ropa", report_ropa, "the record of processing activities" },
-		{ NULL, NULL, NULL } };
+	static const struct command_entry entries[] = {
+		{ "daily", audit_report_daily, "counts for each day, peer, purpose, rule and decision" },
+		{ "ropa", report_ropa, "the record of processing activities" }, { NULL, NULL, NULL }
+	};
 	static const struct command_group group = { "homeward audit report", "Reports made of the access log.", entries,
+		"homeward audit report daily --from 2026-11-01 --kind serve\n"
 		"homeward audit report ropa > record.md\n" };
 
 	return command_group_run(&group, argc, argv);

@@ -83,6 +83,8 @@ struct peer_service_settings {
 MUST_CHECK enum status peer_service_create(
 	const struct peer_service_settings *settings, struct peer_service **service_out);
 void peer_service_destroy(struct peer_service *service);
+/* Before the listener starts: where what peers ask of the access log is read, on a connection of its own. */
+void peer_service_read_records(struct peer_service *service, struct loop *loop, struct database *database);
 /* The routes to give the peer listener, with the service as their argument. */
 const struct http_route *peer_service_routes(size_t *count_out);
 

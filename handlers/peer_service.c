@@ -350,6 +350,7 @@ const struct http_route *peer_service_routes(size_t *count_out)
 	static const struct http_route routes[] = {
 		{ "POST", "/peer/v1/resolve", resolve },
 		{ "GET", "/peer/v1/health", health },
+		{ "GET", "/peer/v1/exchanges", peer_records },
 	};
 
 	*count_out = sizeof(routes) / sizeof(routes[0]);

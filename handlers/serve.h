@@ -47,6 +47,13 @@ struct peer_service {
 	pthread_mutex_t places_lock; /* guards making a place, never held across anything else */
 	struct peer_place places[PEER_PLACES_MAX];
 	size_t place_count;
+	/* peer_records.c */
+	struct loop *records_loop;
+	struct database *records_database; /* NULL: not read here */
+	atomic_int pages;
 };
+
+/* GET /peer/v1/exchanges */
+void peer_records(void *arg, struct http_request *request);
 
 #endif

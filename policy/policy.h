@@ -33,10 +33,12 @@
 #include "policy/signature.h"
 #include "policy/entry.h"
 #include "policy/keyring.h"
+#include "policy/pseudonym_text.h"
 #include "policy/log_writer.h"
 #include "policy/tools.h"
 #include "policy/log_index.h"
 #include "policy/log_proof.h"
+#include "policy/reconcile.h"
 #include "policy/log_reader.h"
 #include "policy/witness.h"
 

@@ -8,6 +8,7 @@
 
 #include "policy/entry.h"
 #include "policy/policy.h"
+#include "policy/pseudonym_text.h"
 
 #define SUBJECT_DIGEST_SIZE 16
 
@@ -23,10 +24,5 @@ void subject_key_digest(const struct subject_key *subject, const char *prefix, c
 void subject_digest_text(const char *prefix, const uint8_t digest[SUBJECT_DIGEST_SIZE], char *text);
 void subject_key_hash(const struct subject_key *subject, const struct object_id *object, char text[SUBJECT_HASH_SIZE]);
 void subject_key_release(struct subject_key *subject);
-
-/* What an entry calls an object: "p1." under the subject's own key, "u1.<epoch>." under an epoch's. */
-void pseudonym_write(const uint8_t key[32], const struct object_id *object, char subject[ENTRY_SUBJECT_SIZE]);
-void pseudonym_write_epoch(
-	const uint8_t key[32], uint32_t epoch, const struct object_id *object, char subject[ENTRY_SUBJECT_SIZE]);
 
 #endif

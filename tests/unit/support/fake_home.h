@@ -301,6 +301,13 @@ const char *http_request_header(const struct http_request *request, const char *
 	return strcmp(name, "Homeward-Timeout-Ms") == 0 ? request->timeout : NULL;
 }
 
+const char *http_request_query(const struct http_request *request, const char *name)
+{
+	(void)request;
+	(void)name;
+	return NULL;
+}
+
 const char *http_request_body(const struct http_request *request, size_t *size_out)
 {
 	*size_out = strlen(request->body);
@@ -427,7 +434,7 @@ static void post(const char *body)
 	forget_response();
 	world.request.body = body;
 	routes = peer_service_routes(&count);
-	assert_int_equal(count, 2);
+	assert_int_equal(count, 3);
 	assert_string_equal(routes[0].pattern, "/peer/v1/resolve");
 	routes[0].handler(world.service, &world.request);
 }
