@@ -191,6 +191,24 @@ if [ -x /usr/lib/rabbitmq/bin/rabbitmq-server ]; then
 	expect 'eu +\| session.completed +\| session-1 +\| 31870'
 	expect '\(1 row\)' "the event should have arrived once"
 	[ "$(psql -h "$MESH/ap/sock" -U homeward homeward -Atc 'SELECT count(*) FROM homeward.inbox')" = 0 ] || fail "ap saw an event for na"
+
+	say "8. na blocks the card.  eu's copy, good for 15 minutes by na's terms, is forgotten, and the next tap is refused."
+	NA=http://127.0.0.1:$(member "$work/mesh.json" regions na api)
+	export NA
+	blocked=$(psql -h "$MESH/na/sock" -U homeward homeward -Atc \
+		"SELECT record || '{\"valid\": false}' FROM homeward.objects WHERE type = 'token' AND id = '$CARD'")
+	run "curl -sS -X PUT -H \"Authorization: Bearer \$(cat \$MESH/na/tokens/operator)\" -H 'If-Match: \"1\"' -d '$blocked' \$NA/v1/objects/token/\$CARD"
+	began_ms=$(date +%s%3N)
+	for attempt in $(seq 100); do
+		! curl -sS -H "Authorization: Bearer $(cat "$MESH/eu/tokens/cs-auth")" -d '{"id":"'"$CARD"'","station":"'"$STATION"'"}' \
+			"$EU/v1/authorize" | grep -q '"BLOCKED"' || break
+		[ "$attempt" != 100 ] || fail "eu did not forget its copy"
+		sleep 0.02
+	done
+	forgotten_ms=$(($(date +%s%3N) - began_ms))
+	run "curl -sS $auth -d '{\"id\":\"'\$CARD'\",\"station\":\"'\$STATION'\"}' \$EU/v1/authorize"
+	expect '"status": *"BLOCKED"'
+	printf '%s ms after na committed the change.\n' "$forgotten_ms"
 fi
 
 if [ -n "$data" ]; then
@@ -199,7 +217,7 @@ if [ -n "$data" ]; then
 	done
 	DATA=$(readlink -f "$data")
 	export DATA WORK=$work
-	say "8. Real sites, spread over three regions, and a year of real sessions of 507 users, replayed in eu."
+	say "9. Real sites, spread over three regions, and a year of real sessions of 507 users, replayed in eu."
 	for region in na eu ap; do
 		export REGION=$region
 		run 'homeward import $DATA/superchargers.json -c $MESH/'$region'/homeward.conf --type station --id locationId,id --region address.region --region-map "North America=na,Europe=eu,Asia Pacific=ap" --reject $WORK/sites-'$region'.rejected'
