@@ -30,7 +30,7 @@ endif
 CFLAGS  = $(WARNINGS) $(HARDEN) $(FLAGS_$(VARIANT)) -I. -I$(OUT)/generated \
 	-DHOMEWARD_VERSION='"$(VERSION)"' $(shell pkg-config --cflags $(PACKAGES) 2>/dev/null)
 LDFLAGS = $(FLAGS_$(VARIANT)) -pie -Wl,-z,relro,-z,now
-LDLIBS  = $(shell pkg-config --libs $(PACKAGES) 2>/dev/null) -lpthread
+LDLIBS  = $(shell pkg-config --libs $(PACKAGES) 2>/dev/null) -lpthread -lm
 
 # Which libraries a folder may lean on, in link order: the table of docs/ARCHITECTURE.md.
 USES_base       := base
