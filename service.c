@@ -270,10 +270,10 @@ static enum status start_services(struct service *service, struct strbuf *why)
 	struct locator_engine locator_engines[ENGINES_MAX];
 	struct serve_engine serve_engines[ENGINES_MAX];
 	struct locator_settings locator = { locator_engines, service->engine_count, service->gate, service->routes,
-		service->peers, clock_system(), random_system(), service->settings };
+		service->peers, clock_system(), random_system(), service->settings, { service_note_tap, service } };
 	struct peer_service_settings peer = { serve_engines, service->engine_count, service->gate, { NULL, NULL },
-		clock_system(), service->settings, { NULL, NULL } };
-	enum status status;
+		clock_system(), service->settings, { NULL, NULL }, NULL, { service_found_travel, service } };
+	enum status status = service_start_travel(service);
 
 	for (size_t i = 0; i < service->engine_count; i++) {
 		const struct engine *engine = &service->engines[i];
@@ -281,7 +281,9 @@ static enum status start_services(struct service *service, struct strbuf *why)
 			engine->delegate };
 		serve_engines[i] = (struct serve_engine){ engine->loop, engine->handlers, engine->log };
 	}
-	status = locator_create(&locator, &service->locator);
+	peer.travel = service->travel;
+	if (status == STATUS_OK)
+		status = locator_create(&locator, &service->locator);
 	if (status == STATUS_OK) {
 		peer.place_station = (struct place_station){ locator_place_station, service->locator };
 		status = peer_service_create(&peer, &service->peer_service);
@@ -567,6 +569,7 @@ void service_stop(struct service *service)
 		stop_engine(&service->engines[i]);
 	/* After the engines: lookups of a batch that was answered at its deadline end only with what they wait for. */
 	peer_service_destroy(service->peer_service);
+	travel_destroy(service->travel);
 	service_log_close(service);
 	routes_destroy(service->routes);
 	http_client_destroy(service->control_client);

@@ -60,6 +60,7 @@ struct service {
 	size_t engine_count;
 	struct locator *locator;
 	struct peer_service *peer_service;
+	struct travel *travel;
 	struct events *events; /* NULL without a broker */
 
 	struct http_server *api, *api_unix, *peer, *admin, *admin_unix;
@@ -108,6 +109,12 @@ void service_log_note(struct service *service, enum entry_kind kind, const char 
 /* After everything that appends. */
 void service_log_close(struct service *service);
 bool service_log_check(void *service, struct strbuf *why);
+
+/* What looks at taps, and the places of the regions; told of by service_found_travel(). */
+MUST_CHECK enum status service_start_travel(struct service *service);
+void service_found_travel(void *service, const struct object_id *object, const struct travel_finding *finding);
+/* Of an object at home here: LOOKUP_… flags. */
+unsigned int service_note_tap(void *service, const struct object_id *object, const char *station_region);
 
 /* Gives the peer table the peers of these settings. */
 MUST_CHECK enum status service_define_peers(struct service *service, const struct settings *settings);

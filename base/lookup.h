@@ -14,8 +14,9 @@
 #include "base/object_id.h"
 #include "base/status.h"
 
+#define LOOKUP_IMPOSSIBLE_TRAVEL 1U /* this card was shown in another region too lately to be here */
 #define CALLER_SIZE 64
-#define TRACEPARENT_SIZE 56    /* W3C trace context, version 00 */
+#define TRACEPARENT_SIZE 56 /* W3C trace context, version 00 */
 #define LOOKUP_NONCE_SIZE 16
 #define POLICY_VERSION_SIZE 32 /* "<version>:<first 8 bytes of SHA-256 in hex>" */
 
@@ -45,7 +46,8 @@ struct lookup_answer {
 	int64_t ttl_s; /* 0: must not be reused */
 	char *record;  /* JSON object text, only fields of the view; owned by the answer */
 	size_t record_length;
-	bool has_nonce; /* of the hash of the record that both regions' access logs have */
+	unsigned int flags; /* LOOKUP_…: what the home noticed */
+	bool has_nonce;     /* of the hash of the record that both regions' access logs have */
 	uint8_t nonce[LOOKUP_NONCE_SIZE];
 	char policy_version[POLICY_VERSION_SIZE]; /* of the side that permitted it */
 };

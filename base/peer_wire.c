@@ -27,6 +27,7 @@ static const enum status carried[] = { STATUS_OVERLOADED, STATUS_DEADLINE, STATU
 
 /* ---- writing ---- */
 
+#define FLAG_IMPOSSIBLE_TRAVEL "\"impossible_travel\""
 #define ADD_LITERAL(text, literal) strbuf_add(text, literal, sizeof(literal) - 1)
 
 static void add_exchange(struct strbuf *text, const struct exchange_id *exchange)
@@ -109,6 +110,8 @@ static void write_answer(
 			base64_encode(answer->nonce, sizeof(answer->nonce), body);
 			strbuf_addc(body, '"');
 		}
+		if ((answer->flags & LOOKUP_IMPOSSIBLE_TRAVEL) != 0)
+			ADD_LITERAL(body, ",\"flags\":[" FLAG_IMPOSSIBLE_TRAVEL "]");
 		ADD_LITERAL(body, ",\"record\":");
 		strbuf_add(body, answer->record, answer->record_length);
 		strbuf_addc(body, '}');
@@ -157,6 +160,7 @@ enum member {
 	MEMBER_RECORD,
 	MEMBER_CODE,
 	MEMBER_POLICY,
+	MEMBER_FLAGS,
 	MEMBER_LOOKUPS,
 	MEMBER_ANSWERS,
 	MEMBER_COUNT
@@ -165,7 +169,7 @@ enum member {
 
 static const char *const member_names[MEMBER_COUNT] = { "exchange", "type", "id", "purpose", "caller", "timeout_ms",
 	"station", "station_type", "tap", "traceparent", "status", "version", "ttl_s", "nonce", "record", "code",
-	"policy", "lookups", "answers" };
+	"policy", "flags", "lookups", "answers" };
 
 /* The next member that is ours; unknown ones are skipped.  MEMBER_COUNT at the end or on failure. */
 static enum member next_member(struct json_scan *scan, unsigned int known, unsigned int *seen)
@@ -356,7 +360,7 @@ enum status peer_wire_read_questions(const char *body, size_t size, int64_t now_
 
 #define ANSWER_MEMBERS                                                                                                 \
 	(SEEN(MEMBER_EXCHANGE) | SEEN(MEMBER_STATUS) | SEEN(MEMBER_TYPE) | SEEN(MEMBER_ID) | SEEN(MEMBER_VERSION) |    \
-		SEEN(MEMBER_TTL) | SEEN(MEMBER_NONCE) | SEEN(MEMBER_RECORD) | SEEN(MEMBER_CODE))
+		SEEN(MEMBER_TTL) | SEEN(MEMBER_NONCE) | SEEN(MEMBER_RECORD) | SEEN(MEMBER_CODE) | SEEN(MEMBER_FLAGS))
 #define FOUND_NEEDED                                                                                                   \
 	(SEEN(MEMBER_EXCHANGE) | SEEN(MEMBER_STATUS) | SEEN(MEMBER_TYPE) | SEEN(MEMBER_ID) | SEEN(MEMBER_VERSION) |    \
 		SEEN(MEMBER_RECORD))
@@ -370,6 +374,7 @@ struct raw_answer {
 	const char *record;
 	size_t record_size;
 	bool record_is_compact;
+	unsigned int flags;
 	unsigned int seen;
 };
 
@@ -380,6 +385,21 @@ struct answer_list {
 	size_t expected; /* answers mostly come in the order of the questions */
 	bool *answered;
 };
+
+/* Flags this version does not know are passed over. */
+static unsigned int read_flags(struct json_scan *scan)
+{
+	unsigned int flags = 0;
+	char flag[32];
+
+	if (!json_scan_array(scan))
+		return 0;
+	while (json_scan_element(scan)) {
+		if (json_scan_string(scan, flag, sizeof(flag)) && strcmp(flag, "impossible_travel") == 0)
+			flags |= LOOKUP_IMPOSSIBLE_TRAVEL;
+	}
+	return flags;
+}
 
 static void read_raw_answer(struct json_scan *scan, struct raw_answer *raw)
 {
@@ -414,6 +434,9 @@ static void read_raw_answer(struct json_scan *scan, struct raw_answer *raw)
 			break;
 		case MEMBER_TTL:
 			json_scan_integer(scan, &raw->ttl_s);
+			break;
+		case MEMBER_FLAGS:
+			raw->flags = read_flags(scan);
 			break;
 		default:
 			json_scan_value(scan, &raw->record, &raw->record_size, &raw->record_is_compact);
@@ -473,6 +496,7 @@ static void accept_answer(
 			return;
 		take_nonce(raw, answer);
 		answer->version = (uint64_t)raw->version;
+		answer->flags = raw->flags;
 		answer->ttl_s = raw->ttl_s > TTL_MAX_S ? TTL_MAX_S : raw->ttl_s;
 	} else if (strcmp(raw->status, "not_available") == 0 && is_sane) {
 		answer->status = STATUS_NOT_AVAILABLE;

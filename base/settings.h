@@ -30,7 +30,8 @@ struct settings_type { /* one entry of "types" */
 
 struct settings_peer { /* one entry of "peers" */
 	char region[REGION_SIZE];
-	char **urls; /* https://host:port, at least one */
+	char *location; /* as settings.location; NULL when not said */
+	char **urls;    /* https://host:port, at least one */
 	size_t url_count;
 };
 
@@ -51,6 +52,7 @@ struct settings {
 	char *region;
 	char *trust_domain;
 	char *state_dir; /* last good route table, callers, access key */
+	char *location;  /* "latitude,longitude" of this region, "" when not said */
 	int64_t engines; /* 0: one a core */
 	int64_t drain_timeout_ms;
 	struct settings_listener api, peer, admin;
@@ -88,6 +90,9 @@ struct settings {
 	struct {
 		int64_t lookups_per_s, subjects_per_hour, misses_percent, misses_min, slow_per_s, slow_s;
 	} budgets;
+	struct {
+		int64_t kmh, unknown_s;
+	} travel;
 	struct {
 		char *broker;  /* "": events are off */
 		char *mesh;    /* path; "": none */

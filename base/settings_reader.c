@@ -178,6 +178,7 @@ void settings_destroy(struct settings *settings)
 		for (size_t u = 0; u < settings->peers[i].url_count; u++)
 			free(settings->peers[i].urls[u]);
 		free(settings->peers[i].urls);
+		free(settings->peers[i].location);
 	}
 	free(settings->types);
 	free(settings->peers);

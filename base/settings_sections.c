@@ -21,6 +21,8 @@ const size_t settings_type_member_count = sizeof(settings_type_members) / sizeof
 
 const struct settings_member settings_peer_members[] = {
 	{ "urls", "array", "required", "1 to 16 of https://host:port", "The region's addresses, tried in this order." },
+	{ "location", "string", "", "\"latitude,longitude\" in degrees",
+		"Where the region is, for impossible travel; read at start." },
 };
 const size_t settings_peer_member_count = sizeof(settings_peer_members) / sizeof(settings_peer_members[0]);
 
@@ -260,6 +262,20 @@ static void read_urls(
 	}
 }
 
+static void read_location(
+	struct settings_reader *reader, const struct strbuf *pointer, const json_t *value, struct settings_peer *peer)
+{
+	const char *text = json_string_value(value);
+
+	if (text == NULL || text[0] == '\0' || settings_check_location(text) != NULL) {
+		settings_complain_value(
+			reader, pointer->data, value, "no place on earth", settings_peer_members[1].allowed);
+		return;
+	}
+	free(peer->location);
+	peer->location = settings_copy_text(reader, text, false);
+}
+
 static void read_peer(struct settings_reader *reader, struct strbuf *pointer, json_t *entry, struct settings_peer *peer)
 {
 	size_t length = pointer->length;
@@ -271,6 +287,8 @@ static void read_peer(struct settings_reader *reader, struct strbuf *pointer, js
 		settings_add_pointer(pointer, key);
 		if (strcmp(key, settings_peer_members[0].key) == 0)
 			read_urls(reader, pointer, value, peer);
+		else if (strcmp(key, settings_peer_members[1].key) == 0)
+			read_location(reader, pointer, value, peer);
 		else
 			complain_unknown(reader, pointer->data, key, settings_peer_members, settings_peer_member_count);
 		pointer->length = length;

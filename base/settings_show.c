@@ -40,6 +40,10 @@ static void show_sections(
 		strbuf_reset(&urls);
 		for (size_t u = 0; u < settings->peers[i].url_count; u++)
 			strbuf_addf(&urls, "%s%s", u > 0 ? ", " : "", settings->peers[i].urls[u]);
+		if (settings->peers[i].location != NULL)
+			show_member("peers", settings->peers[i].region, settings_peer_members[1].key,
+				settings->peers[i].location, &settings_peer_members[1], settings->path, each, arg,
+				false);
 		show_member("peers", settings->peers[i].region, settings_peer_members[0].key, urls.data,
 			&settings_peer_members[0], settings->path, each, arg, true);
 	}

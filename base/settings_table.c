@@ -11,6 +11,7 @@
 
 #include <inttypes.h>
 #include <libpq-fe.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define TEXT_MAX 1024                /* bytes of one text; the longest are paths and DSNs */
@@ -83,6 +84,26 @@ static const char *check_dsn(const char *text)
 	return refused;
 }
 
+const char *settings_check_location(const char *text)
+{
+	static const char allowed[] = "\"latitude,longitude\" in degrees, or \"\" when not said";
+	double latitude, longitude;
+	char *end;
+
+	if (text[0] == '\0')
+		return NULL;
+	if (text[strspn(text, "0123456789.,+-")] != '\0')
+		return allowed;
+	latitude = strtod(text, &end);
+	if (end == text || *end != ',')
+		return allowed;
+	text = end + 1;
+	longitude = strtod(text, &end);
+	if (end == text || *end != '\0' || latitude < -90 || latitude > 90 || longitude < -180 || longitude > 180)
+		return allowed;
+	return NULL;
+}
+
 #define AT(member) offsetof(struct settings, member)
 #define TEXT(key, member, fallback, check, is_required, help)                                                          \
 	{                                                                                                              \
@@ -129,6 +150,8 @@ const struct setting settings_table[] = {
 		"The environment: peers are spiffe://TRUST_DOMAIN/region/NAME, and no other trust domain is let in."),
 	PATH("state_dir", state_dir, "/var/lib/homeward", false, false,
 		"Folder of what must survive without the database: the last good route table and callers."),
+	TEXT("location", location, "", settings_check_location, false,
+		"Latitude and longitude of the region, for impossible travel; empty when not said."),
 	INTEGER("engines", engines, "0", 0, 64, "", "Event loops, each with its own database connection; 0 for one a core."),
 	INTEGER("drain_timeout_ms", drain_timeout_ms, "10000", 0, 600000, "ms",
 		"After SIGTERM, lookups under way may take this long to finish."),
@@ -247,6 +270,11 @@ const struct setting settings_table[] = {
 		"Lookups in the minute before that share is looked at."),
 	INTEGER("budgets.slow_per_s", budgets.slow_per_s, "10", 1, 1000000, "", "What a slowed caller still gets."),
 	INTEGER("budgets.slow_s", budgets.slow_s, "60", 1, 86400, "s", "How long it is slowed."),
+
+	INTEGER("travel.kmh", travel.kmh, "1000", 0, 100000, "km/h",
+		"A card shown in two regions sooner than this allows is flagged, never denied; 0 for not looking."),
+	INTEGER("travel.unknown_s", travel.unknown_s, "3600", 0, 86400, "s",
+		"Time between two regions of which one has no location."),
 
 	CHOICE("log.level", log.level, "info", log_levels, "Lines below this level are not written."),
 	CHOICE("log.format", log.format, "text", log_formats, "key=value text, or one JSON object a line."),

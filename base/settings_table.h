@@ -49,6 +49,8 @@ extern const size_t settings_peer_member_count;
 
 extern const char *const settings_handler_names[]; /* by enum handler_kind, ended by NULL */
 
+/* What is allowed, or NULL when the text is "latitude,longitude" or "". */
+const char *settings_check_location(const char *text);
 /* "store, sql, http" */
 void settings_add_names(struct strbuf *text, const char *const *names);
 /* The value of a row, as `config show` writes it. */

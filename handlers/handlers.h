@@ -68,6 +68,12 @@ struct budget_hook {
 	void *arg;
 };
 
+/* Likewise: told of a card that cannot have come there in that time. */
+struct travel_hook {
+	void (*found)(void *arg, const struct object_id *object, const struct travel_finding *finding);
+	void *arg;
+};
+
 struct peer_service;
 
 struct peer_service_settings {
@@ -78,6 +84,8 @@ struct peer_service_settings {
 	const struct clock_source *clock;
 	const struct settings *settings; /* types, region, timeouts, budgets; must outlive it */
 	struct budget_hook budget_hook;
+	struct travel *travel; /* NULL: nobody looks */
+	struct travel_hook travel_hook;
 };
 
 MUST_CHECK enum status peer_service_create(

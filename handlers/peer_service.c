@@ -416,6 +416,8 @@ enum status peer_service_create(const struct peer_service_settings *settings, st
 						  "Time to answer one batch of another region.", NULL),
 		NULL);
 	service->budget_hook = settings->budget_hook;
+	service->travel = settings->travel;
+	service->travel_hook = settings->travel_hook;
 	if (create_budgets(service) != STATUS_OK) {
 		peer_service_destroy(service);
 		return STATUS_NO_MEMORY;

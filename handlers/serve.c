@@ -34,6 +34,8 @@ struct serve {
 	uint64_t version;
 	enum roaming roaming;
 	bool is_over_budget;
+	bool has_position; /* of the station, when its record is here */
+	struct position position;
 	struct lookup_answer answer; /* while its copy is noted */
 	enum status failure;         /* the first thing that kept us from deciding */
 	int waiting;
@@ -89,6 +91,22 @@ static void finish_noted(struct serve *serve, const struct lookup_answer *answer
 		finish(serve, &serve->answer);
 }
 
+/* Only a permitted tap is one: a driver stands at that station. */
+static unsigned int look_at_travel(const struct serve *serve)
+{
+	const struct peer_service *service = serve->service;
+	struct travel_finding finding;
+
+	if (service->travel == NULL || serve->station_region[0] == '\0' ||
+		strcmp(serve->question->purpose, "charge.authorize") != 0 ||
+		!travel_is_impossible(service->travel, &serve->object, serve->station_region,
+			serve->has_position ? &serve->position : NULL, &finding))
+		return 0;
+	if (service->travel_hook.found != NULL)
+		service->travel_hook.found(service->travel_hook.arg, &serve->object, &finding);
+	return LOOKUP_IMPOSSIBLE_TRAVEL;
+}
+
 static void released(void *arg, enum status status, struct policy_release *release)
 {
 	struct serve *serve = arg;
@@ -108,6 +126,7 @@ static void released(void *arg, enum status status, struct policy_release *relea
 
 	answer.record = policy_release_take_record(release, &answer.record_length, answer.nonce);
 	answer.has_nonce = true;
+	answer.flags = look_at_travel(serve);
 	answer.version = serve->version;
 	answer.ttl_s = ttl_of(serve, policy_release_decision(release));
 	(void)snprintf(answer.policy_version, POLICY_VERSION_SIZE, "%s", policy_release_version(release));
@@ -185,9 +204,10 @@ static void station_came(void *arg, enum status status, uint64_t version, json_t
 	struct serve *serve = arg;
 
 	(void)version;
-	(void)content;
-	if (status == STATUS_OK)
+	if (status == STATUS_OK) {
 		(void)snprintf(serve->station_region, REGION_SIZE, "%s", serve->service->settings->region);
+		serve->has_position = position_of_station(content, &serve->position);
+	}
 	one_came(serve, status == STATUS_NOT_AVAILABLE ? STATUS_OK : status);
 }
 

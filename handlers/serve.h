@@ -41,6 +41,8 @@ struct peer_service {
 	const struct clock_source *clock;
 	const struct settings *settings;
 	struct budgets *budgets;
+	struct travel *travel;
+	struct travel_hook travel_hook;
 	struct budget_hook budget_hook;
 	struct metric *lookups, *budget_refusals, *budget_alarms;
 	struct metric_series *duration;

@@ -116,17 +116,25 @@ static struct http_response *build(const struct locator *locator, const struct c
 }
 
 void answer_reply(const struct locator *locator, struct http_request *request, const struct cache_entry *entry,
-	enum answer_kind kind)
+	enum answer_kind kind, unsigned int flags)
 {
 	bool is_unchanged = names_view(http_request_header(request, "If-None-Match"), entry);
-	api_reply(request, build(locator, entry, kind, is_unchanged, api_traceparent(request)));
+	struct http_response *response = build(locator, entry, kind, is_unchanged, api_traceparent(request));
+	if (response && flags)
+		http_response_header(response, "Homeward-Flags", answer_flags(flags));
+	api_reply(request, response);
+}
+
+const char *answer_flags(unsigned int flags)
+{
+	return flags & LOOKUP_IMPOSSIBLE_TRAVEL ? "impossible_travel" : "";
 }
 
 void answer_reply_hit(const struct locator *locator, struct http_request *request, struct cache_entry *entry,
 	struct cache_permit *permit)
 {
 	if (http_request_header(request, "If-None-Match") || http_request_header(request, "traceparent")) {
-		answer_reply(locator, request, entry, ANSWER_HIT);
+		answer_reply(locator, request, entry, ANSWER_HIT, 0);
 		return;
 	}
 	struct http_response *response = atomic_load_explicit(&permit->response, memory_order_acquire);

@@ -60,9 +60,11 @@ enum answer_kind { ANSWER_HIT, ANSWER_STORED, ANSWER_FORWARDED, ANSWER_COLLAPSED
 enum answer_kind answer_kind_of(const struct resolve_result *result, enum cache_mode mode);
 /* {"type":…,"id":…,"home":…,"version":…,"record":…} */
 void answer_write(const struct cache_entry *entry, struct strbuf *text);
+/* LOOKUP_… flags in words; "" for none. */
+const char *answer_flags(unsigned int flags);
 /* Replies with the record, or 304 when the request's If-None-Match names its version. */
 void answer_reply(const struct locator *locator, struct http_request *request, const struct cache_entry *entry,
-	enum answer_kind kind);
+	enum answer_kind kind, unsigned int flags);
 /* The same for a hit, from the response prebuilt in the permit if it can be used; builds it if there is none. */
 void answer_reply_hit(const struct locator *locator, struct http_request *request, struct cache_entry *entry,
 	struct cache_permit *permit);

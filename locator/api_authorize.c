@@ -21,7 +21,7 @@ struct authorize_call {
 
 static void reply_authorized(const struct locator *locator, struct http_request *request,
 	enum authorization authorization, const char *source, const char *home, const struct exchange_id *exchange,
-	const json_t *record)
+	const json_t *record, unsigned int flags)
 {
 	struct strbuf text = STRBUF_INIT;
 	char exchange_text[EXCHANGE_ID_TEXT_SIZE];
@@ -37,6 +37,8 @@ static void reply_authorized(const struct locator *locator, struct http_request 
 		strbuf_adds(&text, ",\"valid_until\":");
 		strbuf_add_json(&text, valid_until, strlen(valid_until));
 	}
+	if (flags)
+		strbuf_addf(&text, ",\"flags\":[\"%s\"]", answer_flags(flags));
 	strbuf_addc(&text, '}');
 	struct http_response *response = api_json(200, &text);
 	strbuf_release(&text);
@@ -52,13 +54,13 @@ static void reply_authorized(const struct locator *locator, struct http_request 
 }
 
 static void reply_from_entry(const struct locator *locator, struct http_request *request,
-	const struct cache_entry *entry, const char *source)
+	const struct cache_entry *entry, const char *source, unsigned int flags)
 {
 	json_t *record = NULL;
 	enum authorization authorization = AUTHORIZATION_NOT_ALLOWED;
 	if (!json_parse(entry->record, entry->record_length, &record, NULL))
 		authorization = authorize_decide(record, clock_wall_us(locator->settings.clock));
-	reply_authorized(locator, request, authorization, source, entry->home, &entry->exchange, record);
+	reply_authorized(locator, request, authorization, source, entry->home, &entry->exchange, record, flags);
 	json_decref(record);
 }
 
@@ -71,7 +73,7 @@ static bool refuse_from_stale(
 		       authorize_decide(record, clock_wall_us(locator->settings.clock)) != AUTHORIZATION_ALLOWED;
 	json_decref(record);
 	if (refuses)
-		reply_from_entry(locator, request, stale, "cache");
+		reply_from_entry(locator, request, stale, "cache", 0);
 	return refuses;
 }
 
@@ -83,11 +85,11 @@ static void authorize_done(struct lookup_call *lookup, const struct resolve_resu
 	struct authorize_call *call = (struct authorize_call *)((char *)lookup - offsetof(struct authorize_call, call));
 	struct locator *locator = lookup->engine->locator;
 	if (result->status == STATUS_OK)
-		reply_from_entry(locator, call->request, result->entry, sources[result->source]);
+		reply_from_entry(locator, call->request, result->entry, sources[result->source], result->flags);
 	else if (result->status == STATUS_NOT_AVAILABLE)
 		/* No home and no source: whether the token exists anywhere is not this caller's business. */
 		reply_authorized(
-			locator, call->request, AUTHORIZATION_NOT_ALLOWED, "none", NULL, &result->exchange, NULL);
+			locator, call->request, AUTHORIZATION_NOT_ALLOWED, "none", NULL, &result->exchange, NULL, 0);
 	else if (!result->stale || !refuse_from_stale(locator, call->request, result->stale))
 		api_problem_of(locator, call->request, &lookup->waiter.question, result);
 	free(call);
@@ -164,7 +166,7 @@ void api_authorize(void *arg, struct http_request *request)
 		entry = locator_cached(api.locator, &question, &permit);
 	if (entry) {
 		locator_count(api.locator, question.object.type, OUTCOME_HIT);
-		reply_from_entry(api.locator, request, entry, "cache");
+		reply_from_entry(api.locator, request, entry, "cache", 0);
 		goto out;
 	}
 	if (!status)

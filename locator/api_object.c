@@ -34,7 +34,8 @@ static void get_done(struct lookup_call *lookup, const struct resolve_result *re
 		if (result->source == SOURCE_CACHE) /* found out where the station is: the next hit need not */
 			cache_permit_release(locator_permit(locator, result->entry, question, result->policy_generation,
 				result->routes_generation));
-		answer_reply(locator, call->request, result->entry, answer_kind_of(result, lookup->waiter.mode));
+		answer_reply(locator, call->request, result->entry, answer_kind_of(result, lookup->waiter.mode),
+			result->flags);
 	}
 	free(call);
 }

@@ -31,6 +31,12 @@ struct locator_engine {
 	struct delegate *delegate;
 };
 
+/* Upward seam: who looks at taps of objects at home here.  Any thread; LOOKUP_… flags; may be NULL. */
+struct locator_taps {
+	unsigned int (*note)(void *arg, const struct object_id *object, const char *station_region);
+	void *arg;
+};
+
 struct locator_settings {
 	const struct locator_engine *engines; /* copied */
 	size_t engine_count;
@@ -40,6 +46,7 @@ struct locator_settings {
 	const struct clock_source *clock;
 	const struct random_source *random;
 	const struct settings *settings; /* must outlive it */
+	struct locator_taps taps;
 };
 
 MUST_CHECK enum status locator_create(const struct locator_settings *settings, struct locator **locator_out);

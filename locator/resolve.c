@@ -288,6 +288,7 @@ static void delegated(void *arg, struct lookup_answer *peer_answer, enum http_cl
 		status = made ? made : status;
 	}
 	lookup->result.failure = failure;
+	lookup->result.flags = peer_answer->flags;
 	struct access_got got = { .question = &lookup->question,
 		.peer = lookup->route.region,
 		.answer = status,
@@ -431,6 +432,8 @@ static void answer_local(struct resolve_lookup *lookup)
 		lookup->entry = cache_entry_create(&terms);
 	strbuf_release(&text);
 	lookup->result.entry = lookup->entry;
+	if (world->note_tap && lookup->station_region[0] && !strcmp(lookup->question.purpose, "charge.authorize"))
+		lookup->result.flags = world->note_tap(world->arg, &lookup->question.object, lookup->station_region);
 	finish(lookup, lookup->entry ? STATUS_OK : STATUS_NO_MEMORY, SOURCE_LOCAL);
 }
 

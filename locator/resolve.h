@@ -48,6 +48,8 @@ struct resolve_world {
 	void (*log_got)(void *arg, const struct access_got *got, access_log_done *done, void *done_arg);
 	/* resolver_wake() after delay_ms; asking again moves it; < 0: not at all. */
 	void (*wake_after)(void *arg, int64_t delay_ms);
+	/* A permitted tap of an object that is at home here; LOOKUP_… flags.  NULL: nobody looks. */
+	unsigned int (*note_tap)(void *arg, const struct object_id *object, const char *station_region);
 };
 
 enum cache_mode { CACHE_MODE_NORMAL, CACHE_MODE_BYPASS, CACHE_MODE_ONLY };
@@ -63,7 +65,8 @@ struct resolve_result {
 	struct exchange_id exchange;
 	bool has_joined, is_stored, was_denied;
 	enum http_client_error failure;
-	const char *peer; /* the home asked, or "" */
+	unsigned int flags; /* LOOKUP_…: what the home noticed of this tap */
+	const char *peer;   /* the home asked, or "" */
 	/* As they were before the own gate decided. */
 	uint64_t policy_generation, routes_generation;
 };

@@ -116,6 +116,12 @@ static void log_got(void *arg, const struct access_got *got, access_log_done *do
 	access_log_got(engine_of(arg)->parts.log, got, done, done_arg);
 }
 
+static unsigned int note_tap(void *arg, const struct object_id *object, const char *station_region)
+{
+	const struct locator_taps *taps = &locator_of(arg)->settings.taps;
+	return taps->note ? taps->note(taps->arg, object, station_region) : 0;
+}
+
 static void wake_after(void *arg, int64_t delay_ms)
 {
 	loop_timer_start(&engine_of(arg)->timer, delay_ms);
@@ -140,5 +146,6 @@ struct resolve_world world_make(struct engine *engine)
 		.delegate = delegate,
 		.log_got = log_got,
 		.wake_after = wake_after,
+		.note_tap = note_tap,
 	};
 }

@@ -36,6 +36,7 @@
 #include "policy/pseudonym_text.h"
 #include "policy/log_writer.h"
 #include "policy/tools.h"
+#include "policy/travel.h"
 #include "policy/log_index.h"
 #include "policy/log_proof.h"
 #include "policy/reconcile.h"

@@ -38,15 +38,17 @@ def test_a_caller_that_mostly_misses_is_slowed_and_seen(own_mesh):
 
     answers = [eu.authorize(card, a_station(eu), headers=AGAIN) for card in cards]
     codes = [answer.status_code for answer in answers]
-    assert codes.count(503) >= 20, codes
+    refusals = codes.count(503)
+    assert 5 <= refusals <= 40, codes  # one a second goes through, however slow the machine
     assert {answer.json()["status"] for answer in answers if answer.status_code == 200} == {"NOT_ALLOWED"}
     refused = next(answer for answer in answers if answer.status_code == 503)
     assert refused.json()["code"] == "overloaded" and int(refused.headers["Retry-After"]) >= 1
-    assert na.metric("homeward_budget_refusals_total", peer="eu", budget="misses") >= 20
+    assert na.metric("homeward_budget_refusals_total", peer="eu", budget="misses") == refusals
     assert na.metric("homeward_budget_alarms_total", peer="eu", budget="misses") >= 1
     assert "budget_exceeded" in na.log() and "caller=cs-auth" in na.log()
 
-    rows = eventually(lambda: len(budget_rows(na)) >= 20 and budget_rows(na), what="the denials are on record")
+    rows = budget_rows(na)
+    assert len(rows) == refusals
     assert {(row["kind"], row["decision"], row["peer"]) for row in rows} == {("deny", "deny", "eu")}
     # A record that is there is refused like one that is not; another region's callers are not.
     assert good not in str(rows)
@@ -62,6 +64,22 @@ def test_new_subjects_past_the_limit_are_refused_and_known_ones_are_not(own_mesh
     assert codes == [200] * 10 + [503] * 2
     assert eu.authorize(cards[0], a_station(eu), headers=AGAIN).status_code == 200
     assert na.metric("homeward_budget_refusals_total", peer="eu", budget="subjects") == 2
+
+
+def test_a_card_in_two_places_is_flagged_and_not_denied(mesh):
+    na, eu, ap = mesh["na"], mesh["eu"], mesh["ap"]
+    card = add_tokens(mesh, "na", 1, prefix="45")[0]
+    first, again = (eu.authorize(card, a_station(eu), headers=AGAIN).json() for _ in range(2))
+    assert first["status"] == again["status"] == "ALLOWED" and "flags" not in first and "flags" not in again
+    second = ap.authorize(card, a_station(ap), headers=AGAIN).json()
+    assert second["status"] == "ALLOWED" and second["flags"] == ["impossible_travel"]
+    assert na.metric("homeward_impossible_travel_total", **{"from": "eu", "to": "ap"}) == 1
+    at_home = na.authorize(card, a_station(na)).json()
+    assert at_home["status"] == "ALLOWED" and at_home["flags"] == ["impossible_travel"]
+    seen = eu.get("token", card, station=a_station(eu), headers=AGAIN)
+    assert seen.status_code == 200 and seen.headers["Homeward-Flags"] == "impossible_travel"
+    line = next(line for line in na.log().splitlines() if "impossible_travel" in line)
+    assert card not in line and "from=eu to=ap" in line
 
 
 # ---- denied and unknown take the same time ----

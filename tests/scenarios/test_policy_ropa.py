@@ -9,7 +9,8 @@ def test_the_record_counts_what_crossed_under_each_rule(mesh):
     first, second = good_tokens(na, 2)
     for card in (first, second, first):
         assert eu.authorize(card, a_station(eu), headers={"Cache-Control": "no-cache"}).json()["status"] == "ALLOWED"
-    eventually(lambda: len([row for row in na.exchanges() if row["kind"] == "serve"]) == 3, what="the crossings are indexed")
+    indexed = "SELECT count(*) FROM homeward.exchanges WHERE kind = 'serve'"
+    eventually(lambda: na.sql(indexed)[0][0] == 3, within_s=20, what="the crossings are indexed")
 
     record = json.loads(homeward("policy", "ropa", "--config", na.config, "--json").stdout)
     assert record["region"] == "na" and record["former_rules"] == []
