@@ -141,6 +141,38 @@ static void shadow(void *arg, struct http_request *request)
 	policy_release_reference(policy);
 }
 
+/* The whole of a text is `size_min` to `size_max` of these characters. */
+static bool is_made_of(const char *text, const char *letters, size_t size_min, size_t size_max)
+{
+	size_t size = text != NULL ? strspn(text, letters) : 0;
+
+	return text != NULL && text[size] == '\0' && size >= size_min && size <= size_max;
+}
+
+/* An auditor's export: the daemon only puts it on record, for it alone writes the log. */
+static void audit_export(void *arg, struct http_request *request)
+{
+	const char *first = http_request_query(request, "first"), *count = http_request_query(request, "count");
+	const char *sha256 = http_request_query(request, "sha256");
+	struct strbuf text = STRBUF_INIT, answer = STRBUF_INIT;
+	enum status status;
+
+	if (!is_made_of(first, "0123456789", 1, 19) || !is_made_of(count, "0123456789", 1, 19) ||
+		!is_made_of(sha256, "0123456789abcdef", 64, 64)) {
+		problem_reply(request, STATUS_INVALID, "first, count and sha256 say what was exported.");
+		return;
+	}
+	strbuf_addf(&text, "export of %s entries from %s on, sha256 %s", count, first, sha256);
+	status = strbuf_ok(&text) ? service_log_admin(arg, text.data) : STATUS_NO_MEMORY;
+	if (status == STATUS_OK) {
+		strbuf_adds(&answer, "{\"logged\":true}\n");
+		reply_text(request, "application/json", &answer);
+	} else {
+		problem_reply(request, status, NULL);
+	}
+	strbuf_release(&text);
+}
+
 static const struct http_route routes[] = {
 	{ "GET", "/admin/v1/policy/shadow", shadow },
 	{ "GET", "/livez", live },
@@ -148,6 +180,7 @@ static const struct http_route routes[] = {
 	{ "GET", "/startupz", started },
 	{ "GET", "/metrics", metrics },
 	{ "GET", "/admin/v1/status", status },
+	{ "POST", "/admin/v1/audit/export", audit_export },
 	{ "POST", "/admin/v1/reload", reload },
 };
 

@@ -106,6 +106,8 @@ MUST_CHECK enum status service_log_follow(struct service *service, struct strbuf
 void service_log_tend(struct service *service);
 /* What an operator did, or the service did to itself; warned of when it cannot be written. */
 void service_log_note(struct service *service, enum entry_kind kind, const char *policy_version_text, const char *text);
+/* What must not happen without its entry: STATUS_OK only when that is durable. */
+MUST_CHECK enum status service_log_admin(struct service *service, const char *text);
 /* After everything that appends. */
 void service_log_close(struct service *service);
 bool service_log_check(void *service, struct strbuf *why);

@@ -33,6 +33,14 @@ void service_log_note(struct service *service, enum entry_kind kind, const char 
 	note(service, kind, policy_version_text, text, -1);
 }
 
+enum status service_log_admin(struct service *service, const char *text)
+{
+	if (service->log_writer == NULL)
+		return STATUS_UNREACHABLE;
+	return access_log_note(service->log_writer, service->settings->region, ENTRY_ADMIN, NULL, text, -1,
+		clock_monotonic_ms(clock_system()) + NOTE_WAIT_MS);
+}
+
 enum status service_log_open(struct service *service, struct strbuf *why)
 {
 	const struct settings *settings = service->settings;

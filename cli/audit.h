@@ -8,6 +8,7 @@
 
 /* ---- one function a subcommand: a new one is a line here and a row in audit_command.c ---- */
 
+int audit_export(int argc, char **argv);
 int audit_hash(int argc, char **argv);
 int audit_receipt(int argc, char **argv);
 int audit_reindex(int argc, char **argv);

@@ -140,6 +140,7 @@ int audit_receipt(int argc, char **argv)
 static const struct command_entry commands[] = {
 	{ "verify", audit_verify, "check the whole log, or one receipt, against a key" },
 	{ "search", audit_search, "list entries by time, subject, peer, purpose, rule ..." },
+	{ "export", audit_export, "the entries of a time as they were logged, with a manifest" },
 	{ "hash", audit_hash, "what stands for an object in the log" },
 	{ "reconcile", audit_reconcile, "pair this region's entries with a peer's" },
 	{ "show", audit_show, "print one entry" },

@@ -1,5 +1,8 @@
 """The auditor's commands on the index, and two regions' entries side by side."""
+import collections
 import csv
+import datetime
+import hashlib
 import io
 import json
 
@@ -101,6 +104,42 @@ def test_report_counts_what_search_lists(crossed):
         same = [entry for entry in entries if all(entry[name] == row[name] for name in
                                                   ("peer", "kind", "type", "purpose", "rules", "decision"))]
         assert len([entry for entry in same if entry["at"].startswith(row["day"])]) == row["count"]
+
+
+def test_an_export_is_what_was_logged_and_is_itself_logged(crossed, tmp_path):
+    na, _ = crossed
+    target = tmp_path / "na.ndjson"
+    audit(na, "export", target, "--to", SOON)
+    manifest = json.loads((tmp_path / "na.ndjson.manifest.json").read_text())
+    lines = target.read_bytes().splitlines()
+    assert manifest["first"] == 0 and manifest["count"] == len(lines) <= manifest["log_size"]
+    assert manifest["sha256"] == hashlib.sha256(target.read_bytes()).hexdigest()
+    assert manifest["kinds"] == dict(collections.Counter(json.loads(line)["k"] for line in lines))
+    assert manifest["checkpoint"].splitlines()[:2] == [manifest["origin"], str(manifest["log_size"])]
+    last = len(lines) - 1
+    log = na.folder / na.settings().get("access_log", {}).get("directory", "")
+    log = next(path.parent for path in na.folder.rglob("checkpoint")) if not (log / "checkpoint").exists() else log
+    shown = homeward("audit", "show", last, "--dir", log).stdout.encode()
+    assert shown.rstrip(b"\n") == lines[last], "line n is entry first + n - 1"
+    said = f"export of {len(lines)} entries from 0 on, sha256 {manifest['sha256']}"
+    eventually(lambda: na.sql("SELECT count(*) FROM homeward.exchanges WHERE kind = 'admin' AND message = %s", said)[0][0] == 1,
+               what="the export's own entry")
+    middle = json.loads(lines[last // 2])["t"]
+    part = tmp_path / "part.ndjson"
+    at = datetime.datetime.fromtimestamp(middle // 1_000_000, datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    audit(na, "export", part, "--from", at)
+    first = json.loads((tmp_path / "part.ndjson.manifest.json").read_text())["first"]
+    assert part.read_bytes().splitlines()[:len(lines) - first] == lines[first:]
+
+
+def test_without_a_record_there_is_no_export(crossed, tmp_path):
+    na, _ = crossed
+    target = tmp_path / "none.ndjson"
+    done = audit(na, "export", target, "--admin", "http://127.0.0.1:1", check=False)
+    assert done.returncode != 0 and list(tmp_path.iterdir()) == []
+    assert audit(na, "export", target, "--from", SOON, check=False).returncode != 0 and list(tmp_path.iterdir()) == []
+    for query in ("", "?first=0&count=1&sha256=zz", "?first=a&count=1&sha256=" + "0" * 64):
+        assert na.session.post(na.url("/admin/v1/audit/export" + query, admin=True), timeout=10).status_code == 400
 
 
 def test_every_crossing_pairs(crossed):
