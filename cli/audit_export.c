@@ -113,7 +113,7 @@ static enum status have_it_logged(struct export *export)
 static enum status write_manifest(struct export *export, const struct log_reader *reader)
 {
 	const struct checkpoint *checkpoint = log_reader_checkpoint(reader);
-	struct strbuf path = STRBUF_INIT;
+	struct strbuf path = STRBUF_INIT, content = STRBUF_INIT;
 	json_t *kinds = json_object(), *manifest;
 	enum status status = STATUS_NO_MEMORY;
 	char *text;
@@ -128,10 +128,13 @@ static enum status write_manifest(struct export *export, const struct log_reader
 		(json_int_t) export->first, "count", (json_int_t) export->count, "kinds", kinds, "sha256",
 		export->sha256, "log_size", (json_int_t)checkpoint->size, "checkpoint", log_reader_note(reader)->data);
 	text = manifest != NULL ? json_dumps(manifest, JSON_INDENT(4)) : NULL;
+	if (text != NULL)
+		strbuf_addf(&content, "%s\n", text);
 	strbuf_addf(&path, "%s.manifest.json", export->path);
-	if (text != NULL && strbuf_ok(&path))
-		status = file_replace(path.data, text, strlen(text), 0600, &export->why);
+	if (text != NULL && strbuf_ok(&path) && strbuf_ok(&content))
+		status = file_replace(path.data, content.data, content.length, 0600, &export->why);
 	free(text);
+	strbuf_release(&content);
 	json_decref(manifest);
 	strbuf_release(&path);
 	return status;

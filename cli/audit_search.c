@@ -36,7 +36,7 @@ static const struct output_column columns[COLUMN_COUNT] = {
 };
 static const char selected[] =
 	"to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'), kind, exchange, peer, type, operation, "
-	"purpose, caller, decision, outcome, rules, fields, ttl_s, policy, subject, "
+	"purpose, caller, decision, outcome, rules, fields, nullif(ttl_s, -1), policy, subject, "
 	"log_index";
 
 /* ---- search ---- */
