@@ -240,12 +240,14 @@ static enum status add_entries(
 static enum status write_partials(struct log_tiles *tiles, struct edge *edge, struct log_fault *fault)
 {
 	for (unsigned int level = 0; level < TILE_LEVELS; level++) {
-		struct tile tile = {
-			.level = level, .index = edge->size >> (TILE_HEIGHT * (level + 1)), .width = edge->widths[level]
-		};
+		struct tile tile = { .level = level, .width = edge->widths[level] };
 		enum status status;
 
-		if (tile.width == 0 || tile_width(tiles->now.size, level, tile.index) == tile.width)
+		/* At the highest level there never is one, and its shift would be as wide as the number. */
+		if (tile.width == 0)
+			continue;
+		tile.index = edge->size >> (TILE_HEIGHT * (level + 1));
+		if (tile_width(tiles->now.size, level, tile.index) == tile.width)
 			continue;
 		status = write_tile(tiles, &tile, edge->hashes[level], tile.width * SHA256_SIZE, fault);
 		if (status == STATUS_OK && level == 0) {
