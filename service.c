@@ -138,7 +138,9 @@ static enum status start_engine(struct service *service, struct engine *engine, 
 		settings->database.timeout_ms };
 	struct http_client_settings client = { service->tls, (int)settings->delegate.connections_max };
 	struct access_log_settings log = { settings->region, key, settings->grant.ttl_s, service->log_writer,
-		service->keyring, &service->unrecorded };
+		service->keyring, &service->unrecorded,
+		settings->access_log.mode == ACCESS_LOG_GRACE ? settings->access_log.grace_s : 0,
+		settings->access_log.mode == ACCESS_LOG_OFF };
 	struct delegate_settings delegate = { settings->delegate.batch_max, settings->delegate.connections_max,
 		settings->delegate.linger_ms, DELEGATE_WAITING_MAX };
 	enum status status;

@@ -7,6 +7,7 @@
  * A note waits for the disk, so these run on the main thread, on HTTP threads of
  * the admin listener, and on the control loop; never on an engine.
  */
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/log.h"
@@ -14,6 +15,7 @@
 
 #define NOTE_WAIT_MS 1000 /* what the writer promises to say at the latest */
 #define DAY_S 86400
+#define DEVELOPMENT "HOMEWARD_DEVELOPMENT"
 
 static void note(
 	struct service *service, enum entry_kind kind, const char *policy_version_text, const char *text, int64_t count)
@@ -55,6 +57,13 @@ enum status service_log_open(struct service *service, struct strbuf *why)
 		settings->access_log.epoch_days * DAY_S, settings->access_log.epoch_keep_days * DAY_S };
 	enum status status;
 
+	if (settings->access_log.mode == ACCESS_LOG_OFF && getenv(DEVELOPMENT) == NULL) {
+		strbuf_adds(why, "access_log.mode is off: that is for measuring, with " DEVELOPMENT
+				 " in the environment; nothing may cross unrecorded");
+		return STATUS_INVALID;
+	}
+	if (settings->access_log.mode == ACCESS_LOG_OFF)
+		LOG_WARN("access_log_off", "reason", "access_log.mode");
 	status = keyring_open(&keyring, clock_system(), &service->keyring, why);
 	if (status == STATUS_OK)
 		status = log_writer_open(&writer, clock_system(), &service->log_writer, why);
@@ -87,7 +96,7 @@ void service_log_tend(struct service *service)
 	if (atomic_load(&service->unrecorded) == 0 || log_writer_is_failed(service->log_writer))
 		return;
 	unrecorded = atomic_exchange(&service->unrecorded, 0);
-	note(service, ENTRY_GAP, NULL, "not personal, let through while the log had failed", (int64_t)unrecorded);
+	note(service, ENTRY_GAP, NULL, "crossings without an entry while the log had failed", (int64_t)unrecorded);
 }
 
 bool service_log_check(void *arg, struct strbuf *why)

@@ -47,6 +47,9 @@ struct settings_listener {
 };
 
 /* Texts are never NULL: "" when there is none. */
+/* What happens to personal data while the access log cannot be written. */
+enum access_log_mode { ACCESS_LOG_CLOSED, ACCESS_LOG_GRACE, ACCESS_LOG_OFF };
+
 struct settings {
 	char *path; /* the file read */
 	char *region;
@@ -69,6 +72,8 @@ struct settings {
 		char *file, *keys, *shadow_file;
 	} policy;
 	struct {
+		enum access_log_mode mode;
+		int64_t grace_s;
 		/* Never "": by default in state_dir, and the origin made of region and trust domain. */
 		char *directory, *origin, *signing_key_file, *key_file, *subject_key_file;
 		int64_t epoch_days, epoch_keep_days, checkpoint_interval_ms, queue_bytes_max, segment_bytes,

@@ -19,6 +19,7 @@
 #define DAY_S INT64_C(86400)
 #define YEAR_S (366 * DAY_S)
 
+static const char *const access_log_modes[] = { "closed", "grace", "off", NULL };
 static const char *const log_levels[] = { "debug", "info", "warn", "error", NULL };
 static const char *const log_formats[] = { "text", "json", NULL };
 
@@ -181,6 +182,10 @@ const struct setting settings_table[] = {
 		"A second policy that decides on live traffic too and is never enforced; empty for none."),
 	{ "policy.keys", SETTING_TEXT, AT(policy.keys), "", 0, 4096, "", NULL, NULL, false, true,
 		"Keys a policy file must be signed by (vkeys, spaces between); with them versions only rise; empty for none." },
+	{ "access_log.mode", SETTING_CHOICE, AT(access_log.mode), "closed", 0, 0, "", access_log_modes, NULL, false, false,
+		"While the log cannot be written: no personal data (closed); it goes on for grace_s, never to be cached, and a gap entry counts it (grace).  off records nothing, for measuring, and is refused unless HOMEWARD_DEVELOPMENT is in the environment." },
+	INTEGER("access_log.grace_s", access_log.grace_s, "60", 1, 3600, "s",
+		"With mode grace: for how long at most; then it is closed."),
 	PATH("access_log.directory", access_log.directory, "", false, false,
 		"Folder of the log's files, made at the first start; empty for access-log in state_dir."),
 	TEXT("access_log.origin", access_log.origin, "", check_origin, false,

@@ -148,11 +148,13 @@ void access_entry_refuse(struct access_entry *entry, enum status status)
 	}
 }
 
-/* Stations and the like go on while the log has failed; how many did is written once it is back. */
+/* Stations and the like go on while the log has failed, personal data only within the grace an operator allowed; how
+ * many did is written once the log is back. */
 static bool goes_unrecorded(struct access_entry *entry)
 {
-	if (entry->is_personal)
+	if (entry->is_personal && log_writer_failed_ms(entry->log->writer) >= entry->log->grace_ms)
 		return false;
+	entry->is_unrecorded = true;
 	atomic_fetch_add_explicit(entry->log->unrecorded, 1, memory_order_relaxed);
 	metric_add(entry->log->gaps, 1);
 	return true;
@@ -221,6 +223,10 @@ void access_entry_append(struct access_entry *entry, enum pseudonym_wish wish)
 		access_entry_refuse(entry, STATUS_DEADLINE);
 		return;
 	}
+	if (log->is_off) {
+		access_entry_refuse(entry, STATUS_OK);
+		return;
+	}
 	if (log_writer_is_failed(log->writer)) {
 		access_entry_refuse(entry, goes_unrecorded(entry) ? STATUS_OK : STATUS_UNRECORDED);
 		return;
@@ -259,7 +265,7 @@ static void register_metrics(struct access_log *log)
 		(char *)NULL);
 	log->gaps = metric_series(
 		metric_register(METRIC_COUNTER, "homeward_access_unrecorded_total",
-			"Crossings of types that are not personal, let through while the log had failed.", NULL),
+			"Crossings let through while the log had failed: not personal, or within the grace.", NULL),
 		(char *)NULL);
 	log->waiting = metric_series(
 		metric_register(METRIC_GAUGE, "homeward_access_queue_entries", "Entries waiting to be on disk.", NULL),
@@ -291,6 +297,8 @@ enum status access_log_create(struct loop *loop, struct database *database, cons
 	log->database = database;
 	log->clock = clock;
 	log->writer = settings->writer;
+	log->is_off = settings->is_off;
+	log->grace_ms = settings->grace_s * 1000;
 	log->unrecorded = settings->unrecorded;
 	snprintf(log->region, sizeof(log->region), "%s", settings->region);
 	log->refuse.run = run_refuse;

@@ -36,6 +36,7 @@ struct access_entry {
 	struct exchange_id exchange;
 	int64_t deadline_ms;
 	bool is_personal, opens_grant, has_record_hash;
+	bool is_unrecorded; /* let through without being durable */
 	char grant_region[REGION_SIZE];
 	uint8_t record_hash[ENTRY_HASH_SIZE];
 	char subject[ENTRY_SUBJECT_SIZE];
@@ -57,6 +58,8 @@ struct access_log {
 	struct pseudonyms *pseudonyms;
 	struct grants *grants;
 	char region[REGION_SIZE];
+	bool is_off;
+	int64_t grace_ms;
 	bool is_destroyed;
 	atomic_uint_fast64_t *unrecorded;
 

@@ -50,6 +50,8 @@ void log_writer_fail(struct log_writer *writer, const struct log_fault *fault)
 	pthread_mutex_lock(&writer->mutex);
 	state = log_writer_state(writer);
 	is_news = state == LOG_WRITER_OK || (state == LOG_WRITER_FULL && !is_full);
+	if (state == LOG_WRITER_OK)
+		atomic_store_explicit(&writer->failed_since_ms, log_writer_now_ms(), memory_order_relaxed);
 	if (is_news) {
 		atomic_store_explicit(
 			&writer->state, is_full ? LOG_WRITER_FULL : LOG_WRITER_BROKEN, memory_order_release);

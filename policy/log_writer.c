@@ -49,6 +49,18 @@ bool log_writer_is_failed(const struct log_writer *writer)
 	return log_writer_state(writer) != LOG_WRITER_OK;
 }
 
+int64_t log_writer_failed_ms(const struct log_writer *writer)
+{
+	switch (log_writer_state(writer)) {
+	case LOG_WRITER_OK:
+		return 0;
+	case LOG_WRITER_FULL:
+		return log_writer_now_ms() - atomic_load_explicit(&writer->failed_since_ms, memory_order_relaxed);
+	default:
+		return INT64_MAX;
+	}
+}
+
 uint64_t log_writer_durable(const struct log_writer *writer)
 {
 	return atomic_load_explicit(&writer->durable, memory_order_acquire);

@@ -56,6 +56,8 @@ enum log_writer_state { LOG_WRITER_OK, LOG_WRITER_FULL, LOG_WRITER_BROKEN };
 enum log_writer_state log_writer_state(const struct log_writer *writer);
 /* Nothing of a lookup can be made durable now: personal data must not leave. */
 bool log_writer_is_failed(const struct log_writer *writer);
+/* For how long that has been so, in milliseconds; INT64_MAX when the log is broken. */
+int64_t log_writer_failed_ms(const struct log_writer *writer);
 /* Entries durable so far, and how many of them the signed checkpoint covers. */
 uint64_t log_writer_durable(const struct log_writer *writer);
 uint64_t log_writer_published(const struct log_writer *writer);

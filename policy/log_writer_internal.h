@@ -52,7 +52,7 @@ struct log_writer {
 
 	/* Any thread. */
 	atomic_int state;
-	_Atomic int64_t queue_bytes;
+	_Atomic int64_t queue_bytes, failed_since_ms;
 	_Atomic uint64_t durable, published;
 
 	pthread_mutex_t mutex;

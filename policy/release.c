@@ -56,6 +56,9 @@ static void release_done(struct access_entry *entry, enum status status)
 	policy_release_done *done = release->done;
 	void *arg = release->arg;
 
+	/* What no entry vouches for is not kept by anyone. */
+	if (release->entry.is_unrecorded && release->entry.is_personal)
+		release->decision.ttl_max_s = 0;
 	if (status == STATUS_OK && release->decision.permitted) {
 		done(arg, STATUS_OK, release);
 		return;

@@ -1,4 +1,5 @@
 """The access log when processes are killed and disks fail: nothing answered is missing, nothing personal goes by unrecorded."""
+import json
 import os
 import pathlib
 import random
@@ -129,6 +130,40 @@ def test_a_disk_that_fails(mesh, cards, library, tmp_path, mode):
     if mode != "eio":
         gaps = eventually(lambda: [entry for entry in eu.entries() if entry["k"] == "gap"], what="the gap's entry")
         assert gaps[-1]["n"] >= 1
+
+
+def test_grace_lets_personal_data_through_for_a_while_uncached_and_counted(mesh, cards, library, tmp_path):
+    eu, station, grace_s = mesh["eu"], a_station(mesh["eu"]), 4
+    switch = tmp_path / "mode"
+    os.chmod(tmp_path, 0o755)
+    before = eu.settings()
+    eu.write_settings({**before, "access_log": {**before.get("access_log", {}), "mode": "grace", "grace_s": grace_s}})
+    try:
+        restart(eu, {"LD_PRELOAD": str(library), "DISK_FAULTS_FOLDER": str(kill_rounds.log_folder(eu)), "DISK_FAULTS_MODE": str(switch)})
+        some_answers(eu, cards, station)
+        switch.write_text("full")
+        card, began = next(cards), time.monotonic()
+        answers = [eu.authorize(card, station) for _ in range(3)]
+        if time.monotonic() - began < grace_s:
+            assert [(answer.status_code, answer.json().get("source")) for answer in answers] == [(200, "home")] * 3
+        eventually(lambda: tap(eu, next(cards), station) == (503, "access-log-unavailable"), what="the grace's end")
+        switch.unlink()
+        eventually(lambda: tap(eu, next(cards), station) == (200, "ALLOWED"), what="the log's return")
+        gaps = eventually(lambda: [entry for entry in eu.entries() if entry["k"] == "gap"], what="the gap's entry")
+        assert gaps[-1]["n"] >= 3
+        kill_rounds.verify(eu)
+    finally:
+        eu.write_settings(before)
+        restart(eu)
+
+
+def test_a_log_that_is_off_is_refused(mesh):
+    eu = mesh["eu"]
+    settings = eu.settings()
+    other = eu.folder / "off.conf"
+    other.write_text(json.dumps({**settings, "access_log": {"mode": "off", "directory": str(eu.folder / "off")}, "state_dir": str(eu.folder / "off-state")}))
+    done = homeward("serve", "--config", other, check=False)
+    assert done.returncode == 78 and "nothing may cross unrecorded" in done.stderr, done
 
 
 def test_a_full_volume(mesh, cards, tmp_path):
