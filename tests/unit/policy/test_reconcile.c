@@ -82,8 +82,8 @@ static void each_difference_is_named_from_either_side(void **state)
 		const struct reconcile_side *second = fill(&serving, cases[i].serving);
 
 		for (int turn = 0; turn < 2; turn++) {
-			enum reconcile_finding finding =
-				turn == 0 ? reconcile_judge(first, second) : reconcile_judge(second, first);
+			enum reconcile_finding finding = turn == 0 ? reconcile_judge(first, second)
+								   : reconcile_judge(second, first);
 			if (finding != cases[i].finding)
 				fail_msg("case %zu: %s, not %s", i, reconcile_finding_name(finding),
 					reconcile_finding_name(cases[i].finding));
