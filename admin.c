@@ -182,6 +182,8 @@ static const struct http_route routes[] = {
 	{ "GET", "/admin/v1/status", status },
 	{ "POST", "/admin/v1/audit/export", audit_export },
 	{ "POST", "/admin/v1/reload", reload },
+	{ "POST", "/admin/v1/subjects/erase", service_erase },
+	{ "GET", "/admin/v1/subjects/erasures", service_erasures },
 };
 
 const struct http_route *admin_routes(size_t *count_out)

@@ -223,6 +223,7 @@ static void do_upkeep(void *arg)
 	}
 	warn_of_lapses(service);
 	service_log_tend(service);
+	service_forget_tend(service);
 	if (!service->is_migrated) {
 		enum status status = migrate(service, &why);
 		service->is_migrated = status == STATUS_OK;
@@ -274,7 +275,8 @@ static enum status start_services(struct service *service, struct strbuf *why)
 	struct locator_settings locator = { locator_engines, service->engine_count, service->gate, service->routes,
 		service->peers, clock_system(), random_system(), service->settings, { service_note_tap, service } };
 	struct peer_service_settings peer = { serve_engines, service->engine_count, service->gate, { NULL, NULL },
-		clock_system(), service->settings, { NULL, NULL }, NULL, { service_found_travel, service } };
+		clock_system(), service->settings, { NULL, NULL }, NULL, { service_found_travel, service },
+		{ service_forget, service } };
 	enum status status = service_start_travel(service);
 
 	for (size_t i = 0; i < service->engine_count; i++) {

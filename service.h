@@ -55,6 +55,7 @@ struct service {
 	struct loop_timer upkeep;
 	int64_t warn_lapse_ms; /* when to say again that a certificate has lapsed */
 	bool is_migrated;      /* control loop only, after start */
+	int telling;           /* other regions being told to forget; control loop only */
 
 	struct engine engines[ENGINES_MAX];
 	size_t engine_count;
@@ -104,6 +105,8 @@ MUST_CHECK enum status service_log_open(struct service *service, struct strbuf *
 MUST_CHECK enum status service_log_follow(struct service *service, struct strbuf *why);
 /* Once a second on the control loop: turns epochs, and tells what went by unrecorded. */
 void service_log_tend(struct service *service);
+/* Waits until it is durable; warns when it cannot be. */
+enum status service_log_write(struct service *service, const struct access_note *note);
 /* What an operator did, or the service did to itself; warned of when it cannot be written. */
 void service_log_note(struct service *service, enum entry_kind kind, const char *policy_version_text, const char *text);
 /* What must not happen without its entry: STATUS_OK only when that is durable. */
@@ -117,6 +120,16 @@ MUST_CHECK enum status service_start_travel(struct service *service);
 void service_found_travel(void *service, const struct object_id *object, const struct travel_finding *finding);
 /* Of an object at home here: LOOKUP_… flags. */
 unsigned int service_note_tap(void *service, const struct object_id *object, const char *station_region);
+
+/* ---- service_erase.c, service_forget.c: erasing subjects ---- */
+
+/* POST /admin/v1/subjects/erase, GET /admin/v1/subjects/erasures. */
+void service_erase(void *service, struct http_request *request);
+void service_erasures(void *service, struct http_request *request);
+/* POST /peer/v1/forget. */
+void service_forget(void *service, struct http_request *request, const char *region);
+/* Once a second on the control loop: tells regions that have not acknowledged yet. */
+void service_forget_tend(struct service *service);
 
 /* Gives the peer table the peers of these settings. */
 MUST_CHECK enum status service_define_peers(struct service *service, const struct settings *settings);

@@ -17,30 +17,33 @@
 #define DAY_S 86400
 #define DEVELOPMENT "HOMEWARD_DEVELOPMENT"
 
-static void note(
-	struct service *service, enum entry_kind kind, const char *policy_version_text, const char *text, int64_t count)
+enum status service_log_write(struct service *service, const struct access_note *note)
 {
 	enum status status;
 
 	if (service->log_writer == NULL)
-		return;
-	status = access_log_note(service->log_writer, service->settings->region, kind, policy_version_text, text, count,
+		return STATUS_OK;
+	status = access_log_note(service->log_writer, service->settings->region, note,
 		clock_monotonic_ms(clock_system()) + NOTE_WAIT_MS);
 	if (status != STATUS_OK)
-		LOG_WARN("access_note_failed", "kind", entry_kind_name(kind), "status", status_name(status));
+		LOG_WARN("access_note_failed", "kind", entry_kind_name(note->kind), "status", status_name(status));
+	return status;
 }
 
 void service_log_note(struct service *service, enum entry_kind kind, const char *policy_version_text, const char *text)
 {
-	note(service, kind, policy_version_text, text, -1);
+	const struct access_note note = {
+		.kind = kind, .policy_version = policy_version_text, .text = text, .count = -1
+	};
+
+	(void)service_log_write(service, &note);
 }
 
 enum status service_log_admin(struct service *service, const char *text)
 {
-	if (service->log_writer == NULL)
-		return STATUS_UNREACHABLE;
-	return access_log_note(service->log_writer, service->settings->region, ENTRY_ADMIN, NULL, text, -1,
-		clock_monotonic_ms(clock_system()) + NOTE_WAIT_MS);
+	const struct access_note note = { .kind = ENTRY_ADMIN, .text = text, .count = -1 };
+
+	return service->log_writer != NULL ? service_log_write(service, &note) : STATUS_UNREACHABLE;
 }
 
 enum status service_log_open(struct service *service, struct strbuf *why)
@@ -88,15 +91,16 @@ enum status service_log_follow(struct service *service, struct strbuf *why)
 void service_log_tend(struct service *service)
 {
 	struct strbuf why = STRBUF_INIT;
-	uint64_t unrecorded;
+	struct access_note gap = { .kind = ENTRY_GAP, .text = "crossings without an entry while the log had failed" };
 
 	if (keyring_tend(service->keyring, &why) != STATUS_OK)
 		LOG_ERROR("subject_epoch_refused", "reason", why.data);
 	strbuf_release(&why);
 	if (atomic_load(&service->unrecorded) == 0 || log_writer_is_failed(service->log_writer))
 		return;
-	unrecorded = atomic_exchange(&service->unrecorded, 0);
-	note(service, ENTRY_GAP, NULL, "crossings without an entry while the log had failed", (int64_t)unrecorded);
+	gap.count = (int64_t)atomic_exchange(&service->unrecorded, 0);
+	if (service_log_write(service, &gap) != STATUS_OK)
+		atomic_fetch_add(&service->unrecorded, (uint64_t)gap.count);
 }
 
 bool service_log_check(void *arg, struct strbuf *why)

@@ -16,7 +16,8 @@ static size_t receive(char *bytes, size_t size, size_t count, void *arg)
 	return strbuf_ok(body) && body->length <= ADMIN_ANSWER_BYTES_MAX ? size * count : 0;
 }
 
-static CURLcode prepare(CURL *handle, const char *where, const char *method, const char *path, struct strbuf *url)
+static CURLcode prepare(
+	CURL *handle, const char *where, const char *method, const char *path, const char *body, struct strbuf *url)
 {
 	CURLcode code = CURLE_OK;
 	const char *socket_path = NULL;
@@ -39,7 +40,7 @@ static CURLcode prepare(CURL *handle, const char *where, const char *method, con
 	if (code == CURLE_OK)
 		code = curl_easy_setopt(handle, CURLOPT_CUSTOMREQUEST, method);
 	if (code == CURLE_OK && strcmp(method, "POST") == 0)
-		code = curl_easy_setopt(handle, CURLOPT_POSTFIELDS, "");
+		code = curl_easy_setopt(handle, CURLOPT_POSTFIELDS, body);
 	if (code == CURLE_OK)
 		code = curl_easy_setopt(handle, CURLOPT_PROTOCOLS_STR, "http,https");
 	if (code == CURLE_OK)
@@ -49,7 +50,7 @@ static CURLcode prepare(CURL *handle, const char *where, const char *method, con
 	return code;
 }
 
-enum status admin_call(const char *where, const char *method, const char *path, int64_t timeout_ms,
+enum status admin_send(const char *where, const char *method, const char *path, const char *sent, int64_t timeout_ms,
 	int *http_status_out, struct strbuf *body, struct strbuf *why)
 {
 	CURL *handle = curl_easy_init();
@@ -61,7 +62,7 @@ enum status admin_call(const char *where, const char *method, const char *path, 
 	*http_status_out = 0;
 	if (handle == NULL)
 		return STATUS_NO_MEMORY;
-	code = prepare(handle, where, method, path, &url);
+	code = prepare(handle, where, method, path, sent, &url);
 	if (code == CURLE_OK)
 		code = curl_easy_setopt(handle, CURLOPT_TIMEOUT_MS, (long)timeout_ms);
 	if (code == CURLE_OK)
@@ -80,4 +81,10 @@ enum status admin_call(const char *where, const char *method, const char *path, 
 	curl_easy_cleanup(handle);
 	strbuf_release(&url);
 	return status;
+}
+
+enum status admin_call(const char *where, const char *method, const char *path, int64_t timeout_ms,
+	int *http_status_out, struct strbuf *body, struct strbuf *why)
+{
+	return admin_send(where, method, path, "", timeout_ms, http_status_out, body, why);
 }

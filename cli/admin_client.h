@@ -18,6 +18,9 @@ enum { ADMIN_CALL_MS = 10000, ADMIN_ANSWER_BYTES_MAX = 4 << 20 };
  * status is in *http_status_out and its body is added to `body`.  Else the reason is in `why`. */
 MUST_CHECK enum status admin_call(const char *where, const char *method, const char *path, int64_t timeout_ms,
 	int *http_status_out, struct strbuf *body, struct strbuf *why);
+/* As admin_call, with this body for a POST. */
+MUST_CHECK enum status admin_send(const char *where, const char *method, const char *path, const char *sent,
+	int64_t timeout_ms, int *http_status_out, struct strbuf *body, struct strbuf *why);
 
 /* Where the daemon of these settings has its admin listener; STATUS_INVALID when only --admin can tell. */
 MUST_CHECK enum status admin_where(const char *config, struct strbuf *where);

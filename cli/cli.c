@@ -45,6 +45,7 @@ static const struct command_entry commands[] = {
 	{ "routes", command_routes, "which region is home to which objects" },
 	{ "policy", command_policy, "check the privacy policy and explain a decision" },
 	{ "audit", command_audit, "read and check the tamper-evident access log" },
+	{ "subject", command_subject, "erase a person's data, here and where it was sent" },
 	{ "mesh", command_mesh, "the brokers that carry events between regions" },
 	{ "pki", command_pki, "a certificate authority and region certificates" },
 	{ "import", command_import, "load objects and their routes from JSON or CSV" },

@@ -67,6 +67,7 @@ int command_reload(int argc, char **argv);
 int command_replay(int argc, char **argv);
 int command_routes(int argc, char **argv);
 int command_status(int argc, char **argv);
+int command_subject(int argc, char **argv);
 
 /* ---- one command's line ---- */
 

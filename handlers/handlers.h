@@ -74,6 +74,12 @@ struct travel_hook {
 	void *arg;
 };
 
+/* Upward seam: a region has an object of its own forgotten here.  On an HTTP thread; replies to the request. */
+struct forget_hook {
+	void (*forget)(void *arg, struct http_request *request, const char *region);
+	void *arg;
+};
+
 struct peer_service;
 
 struct peer_service_settings {
@@ -86,6 +92,7 @@ struct peer_service_settings {
 	struct budget_hook budget_hook;
 	struct travel *travel; /* NULL: nobody looks */
 	struct travel_hook travel_hook;
+	struct forget_hook forget_hook; /* forget may be NULL: then there is no such endpoint */
 };
 
 MUST_CHECK enum status peer_service_create(

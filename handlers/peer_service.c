@@ -345,12 +345,28 @@ static void health(void *arg, struct http_request *request)
 	http_request_reply(request, response);
 }
 
+/* ---- POST /peer/v1/forget ---- */
+
+static void forget(void *arg, struct http_request *request)
+{
+	struct peer_service *service = arg;
+	const char *region = http_request_peer(request);
+
+	if (region == NULL)
+		problem_reply(request, STATUS_UNAUTHENTICATED, "Peers show their region's certificate.");
+	else if (service->forget_hook.forget == NULL)
+		problem_reply(request, STATUS_NOT_FOUND, NULL);
+	else
+		service->forget_hook.forget(service->forget_hook.arg, request, region);
+}
+
 const struct http_route *peer_service_routes(size_t *count_out)
 {
 	static const struct http_route routes[] = {
 		{ "POST", "/peer/v1/resolve", resolve },
 		{ "GET", "/peer/v1/health", health },
 		{ "GET", "/peer/v1/exchanges", peer_records },
+		{ "POST", "/peer/v1/forget", forget },
 	};
 
 	*count_out = sizeof(routes) / sizeof(routes[0]);
@@ -409,6 +425,7 @@ enum status peer_service_create(const struct peer_service_settings *settings, st
 	service->place_station = settings->place_station;
 	service->clock = settings->clock;
 	service->settings = settings->settings;
+	service->forget_hook = settings->forget_hook;
 	must(pthread_mutex_init(&service->places_lock, NULL) == 0);
 	service->lookups = metric_register(METRIC_COUNTER, "homeward_served_lookups_total",
 		"Lookups answered to other regions, by asking region and result.", "peer,result");

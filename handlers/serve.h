@@ -44,6 +44,7 @@ struct peer_service {
 	struct travel *travel;
 	struct travel_hook travel_hook;
 	struct budget_hook budget_hook;
+	struct forget_hook forget_hook;
 	struct metric *lookups, *budget_refusals, *budget_alarms;
 	struct metric_series *duration;
 	pthread_mutex_t places_lock; /* guards making a place, never held across anything else */

@@ -9,14 +9,22 @@
 #include "base/random.h"
 #include "policy/policy.h"
 
-enum status access_log_note(struct log_writer *writer, const char *region, enum entry_kind kind,
-	const char *policy_version_text, const char *text, int64_t count, int64_t deadline_ms)
+enum status access_log_note(
+	struct log_writer *writer, const char *region, const struct access_note *note, int64_t deadline_ms)
 {
-	const struct entry_terms terms = {
-		.kind = kind, .me = region, .policy = policy_version_text, .message = text, .ttl_s = -1, .count = count
-	};
+	const struct entry_terms terms = { .kind = note->kind,
+		.me = region,
+		.peer = note->peer,
+		.type = note->type,
+		.policy = note->policy_version,
+		.message = note->text,
+		.ttl_s = -1,
+		.count = note->count };
 	uint8_t salt[ENTRY_SALT_SIZE];
-	const struct entry_moment moment = { .at_us = clock_wall_us(clock_system()), .salt = salt };
+	const struct entry_moment moment = { .at_us = clock_wall_us(clock_system()),
+		.exchange = note->exchange,
+		.subject = note->subject,
+		.salt = salt };
 	struct entry_form *form = NULL;
 	char *entry = NULL;
 	uint64_t index;

@@ -30,8 +30,7 @@
 #define NONCE_SIZE 12
 #define TAG_SIZE 16
 #define NONCE_AT 5
-#define KEY_AT (NONCE_AT + NONCE_SIZE)
-#define TAG_AT (KEY_AT + KEYRING_KEY_SIZE)
+#define TEXT_AT (NONCE_AT + NONCE_SIZE)
 
 struct master {
 	uint32_t id;
@@ -263,68 +262,80 @@ void keyring_subjects_changed(struct keyring *keyring)
 
 /* ---- wrapping ---- */
 
-static bool seal(EVP_CIPHER_CTX *context, const struct master *master, const char *ref,
-	const uint8_t key[KEYRING_KEY_SIZE], uint8_t *wrapped)
+static bool seal(EVP_CIPHER_CTX *context, const struct master *master, const char *ref, const void *text, size_t size,
+	uint8_t *sealed)
 {
+	uint8_t *tag = sealed + TEXT_AT + size;
 	int length;
 
-	return EVP_EncryptInit_ex(context, EVP_aes_256_gcm(), NULL, master->key, wrapped + NONCE_AT) == 1 &&
+	return EVP_EncryptInit_ex(context, EVP_aes_256_gcm(), NULL, master->key, sealed + NONCE_AT) == 1 &&
 	       EVP_EncryptUpdate(context, NULL, &length, (const uint8_t *)ref, (int)strlen(ref)) == 1 &&
-	       EVP_EncryptUpdate(context, wrapped + KEY_AT, &length, key, KEYRING_KEY_SIZE) == 1 &&
-	       EVP_EncryptFinal_ex(context, wrapped + TAG_AT, &length) == 1 &&
-	       EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_GCM_GET_TAG, TAG_SIZE, wrapped + TAG_AT) == 1;
+	       EVP_EncryptUpdate(context, sealed + TEXT_AT, &length, text, (int)size) == 1 &&
+	       EVP_EncryptFinal_ex(context, tag, &length) == 1 &&
+	       EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_GCM_GET_TAG, TAG_SIZE, tag) == 1;
 }
 
-bool keyring_wrap(struct keyring *keyring, const char *ref, const uint8_t key[KEYRING_KEY_SIZE],
-	uint8_t wrapped_out[KEYRING_WRAPPED_SIZE])
+bool keyring_seal(struct keyring *keyring, const char *ref, const void *text, size_t size, uint8_t *sealed_out)
 {
 	const struct master *master = &keyring->keys.masters[0];
 	EVP_CIPHER_CTX *context = EVP_CIPHER_CTX_new();
 	bool is_done;
 
-	wrapped_out[0] = WRAP_VERSION;
+	sealed_out[0] = WRAP_VERSION;
 	for (int i = 0; i < 4; i++)
-		wrapped_out[1 + i] = (uint8_t)(master->id >> (24 - 8 * i));
-	random_fill(random_system(), wrapped_out + NONCE_AT, NONCE_SIZE);
-	is_done = context != NULL && seal(context, master, ref, key, wrapped_out);
+		sealed_out[1 + i] = (uint8_t)(master->id >> (24 - 8 * i));
+	random_fill(random_system(), sealed_out + NONCE_AT, NONCE_SIZE);
+	is_done = context != NULL && seal(context, master, ref, text, size, sealed_out);
 	EVP_CIPHER_CTX_free(context);
 	return is_done;
 }
 
-static bool open_sealed(EVP_CIPHER_CTX *context, const struct master *master, const char *ref, const uint8_t *wrapped,
-	uint8_t key[KEYRING_KEY_SIZE])
+static bool unseal(EVP_CIPHER_CTX *context, const struct master *master, const char *ref, const uint8_t *sealed,
+	size_t size, uint8_t *text)
 {
 	uint8_t tag[TAG_SIZE];
 	int length;
 
-	memcpy(tag, wrapped + TAG_AT, TAG_SIZE);
-	return EVP_DecryptInit_ex(context, EVP_aes_256_gcm(), NULL, master->key, wrapped + NONCE_AT) == 1 &&
+	memcpy(tag, sealed + TEXT_AT + size, TAG_SIZE);
+	return EVP_DecryptInit_ex(context, EVP_aes_256_gcm(), NULL, master->key, sealed + NONCE_AT) == 1 &&
 	       EVP_DecryptUpdate(context, NULL, &length, (const uint8_t *)ref, (int)strlen(ref)) == 1 &&
-	       EVP_DecryptUpdate(context, key, &length, wrapped + KEY_AT, KEYRING_KEY_SIZE) == 1 &&
+	       EVP_DecryptUpdate(context, text, &length, sealed + TEXT_AT, (int)size) == 1 &&
 	       EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_GCM_SET_TAG, TAG_SIZE, tag) == 1 &&
-	       EVP_DecryptFinal_ex(context, key + length, &length) == 1;
+	       EVP_DecryptFinal_ex(context, text + length, &length) == 1;
 }
 
-bool keyring_unwrap(struct keyring *keyring, const char *ref, const uint8_t *wrapped, size_t size,
-	uint8_t key_out[KEYRING_KEY_SIZE])
+bool keyring_unseal(struct keyring *keyring, const char *ref, const uint8_t *sealed, size_t size, uint8_t *text_out)
 {
 	EVP_CIPHER_CTX *context = NULL;
 	bool is_open = false;
 	uint32_t id = 0;
 
-	memset(key_out, 0, KEYRING_KEY_SIZE);
-	if (size != KEYRING_WRAPPED_SIZE || wrapped[0] != WRAP_VERSION)
+	if (size < KEYRING_SEALED_EXTRA || sealed[0] != WRAP_VERSION)
 		return false;
+	size -= KEYRING_SEALED_EXTRA;
 	for (int i = 0; i < 4; i++)
-		id = id << 8 | wrapped[1 + i];
+		id = id << 8 | sealed[1 + i];
 	context = EVP_CIPHER_CTX_new();
 	for (size_t i = 0; context != NULL && !is_open && i < keyring->keys.master_count; i++)
 		is_open = keyring->keys.masters[i].id == id &&
-			  open_sealed(context, &keyring->keys.masters[i], ref, wrapped, key_out);
+			  unseal(context, &keyring->keys.masters[i], ref, sealed, size, text_out);
 	EVP_CIPHER_CTX_free(context);
 	if (!is_open)
-		OPENSSL_cleanse(key_out, KEYRING_KEY_SIZE);
+		OPENSSL_cleanse(text_out, size);
 	return is_open;
+}
+
+bool keyring_wrap(struct keyring *keyring, const char *ref, const uint8_t key[KEYRING_KEY_SIZE],
+	uint8_t wrapped_out[KEYRING_WRAPPED_SIZE])
+{
+	return keyring_seal(keyring, ref, key, KEYRING_KEY_SIZE, wrapped_out);
+}
+
+bool keyring_unwrap(struct keyring *keyring, const char *ref, const uint8_t *wrapped, size_t size,
+	uint8_t key_out[KEYRING_KEY_SIZE])
+{
+	memset(key_out, 0, KEYRING_KEY_SIZE);
+	return size == KEYRING_WRAPPED_SIZE && keyring_unseal(keyring, ref, wrapped, size, key_out);
 }
 
 /* ---- life ---- */

@@ -52,6 +52,15 @@ void keyring_epoch(struct keyring *keyring, uint32_t *epoch_out, uint8_t key_out
 /* The n-th epoch kept, newest first; false past the last. */
 bool keyring_epoch_at(struct keyring *keyring, size_t n, uint32_t *epoch_out, uint8_t key_out[KEYRING_KEY_SIZE]);
 
+#define KEYRING_SEALED_EXTRA 33 /* what sealing adds */
+
+/* Any text, sealed for the row named `ref`; size + KEYRING_SEALED_EXTRA bytes come out.  False only when OpenSSL
+ * fails. */
+MUST_CHECK bool keyring_seal(
+	struct keyring *keyring, const char *ref, const void *text, size_t size, uint8_t *sealed_out);
+/* size is what was sealed takes; text_out has room for size - KEYRING_SEALED_EXTRA bytes. */
+MUST_CHECK bool keyring_unseal(
+	struct keyring *keyring, const char *ref, const uint8_t *sealed, size_t size, uint8_t *text_out);
 /* A subject's key, sealed for the row named `ref`.  False only when OpenSSL fails. */
 MUST_CHECK bool keyring_wrap(struct keyring *keyring, const char *ref, const uint8_t key[KEYRING_KEY_SIZE],
 	uint8_t wrapped_out[KEYRING_WRAPPED_SIZE]);

@@ -149,8 +149,20 @@ void access_log_prepare(struct access_log *log, const struct policy *policy, con
 
 /* An entry that is about no lookup (boot, policy, admin, gap), from any thread but a loop's: waits until it is
  * durable.  text is machine-written and never has an id; count < 0: none. */
-MUST_CHECK enum status access_log_note(struct log_writer *writer, const char *region, enum entry_kind kind,
-	const char *policy_version, const char *text, int64_t count, int64_t deadline_ms);
+struct access_note {
+	enum entry_kind kind;
+	const char *policy_version, *text; /* NULL: none */
+	int64_t count;
+	const char *peer, *type, *subject;  /* of an `erase`; NULL: none */
+	const struct exchange_id *exchange; /* NULL: none */
+};
+MUST_CHECK enum status access_log_note(
+	struct log_writer *writer, const char *region, const struct access_note *note, int64_t deadline_ms);
+
+/* What an entry calls an object: "p1." under the subject's own key, "u1.<epoch>." under an epoch's. */
+void pseudonym_write(const uint8_t key[32], const struct object_id *object, char subject[ENTRY_SUBJECT_SIZE]);
+void pseudonym_write_epoch(
+	const uint8_t key[32], uint32_t epoch, const struct object_id *object, char subject[ENTRY_SUBJECT_SIZE]);
 
 /* The name of a subject's row: HMAC-SHA-256 of "<type>\n<id>" under the region's key, the first 16 bytes in hex, "k1." in
  * front.  Entries have a pseudonym instead (policy/pseudonym.h). */

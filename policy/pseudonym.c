@@ -407,9 +407,10 @@ static void send_stage(struct pseudonyms *pseudonyms, enum stage stage)
 			at = &fetch->next;
 			continue;
 		}
-		if (round == NULL)
+		if (round == NULL) {
 			round = calloc(1, sizeof(*round));
-		must(round != NULL);
+			must(round != NULL);
+		}
 		*at = fetch->next;
 		fetch->stage = stage == STAGE_CREATE ? STAGE_CREATING : STAGE_READING;
 		fetch->place = round->count;

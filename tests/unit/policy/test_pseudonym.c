@@ -38,7 +38,7 @@ struct ring_bench {
 
 static void open_bench(struct ring_bench *bench)
 {
-	strcpy(bench->folder, "/tmp/homeward-ring-XXXXXX");
+	snprintf(bench->folder, sizeof(bench->folder), "/tmp/homeward-ring-XXXXXX");
 	assert_non_null(mkdtemp(bench->folder));
 	snprintf(bench->path, sizeof(bench->path), "%s/subjects.key", bench->folder);
 	fake_clock_init(&bench->clock, 1000);

@@ -434,7 +434,7 @@ static void post(const char *body)
 	forget_response();
 	world.request.body = body;
 	routes = peer_service_routes(&count);
-	assert_int_equal(count, 3);
+	assert_int_equal(count, 4);
 	assert_string_equal(routes[0].pattern, "/peer/v1/resolve");
 	routes[0].handler(world.service, &world.request);
 }

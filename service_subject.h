@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What erasing a subject at home, telling other regions, and forgetting what another
+ * region says share.  Only the service's own files see this.
+ */
+#ifndef SERVICE_SUBJECT_H
+#define SERVICE_SUBJECT_H
+
+#include "service.h"
+
+/* The name of the object's row. */
+MUST_CHECK enum status subject_ref(
+	struct service *service, const struct object_id *object, char ref[SUBJECT_HASH_SIZE], struct strbuf *why);
+/* Its pseudonym, from the key in its row; false when that cannot be opened. */
+bool subject_of_row(struct service *service, const char *ref, const char *wrapped_hex, const struct object_id *object,
+	char subject[ENTRY_SUBJECT_SIZE]);
+/* How many bytes there were; 0 when too many. */
+size_t subject_unhex(const char *hex, uint8_t *bytes, size_t size_max);
+
+#endif

@@ -1,0 +1,73 @@
+"""Erasing a subject: its key, its record and its routes go, here and in every region that was sent something."""
+import signal
+import subprocess
+
+import psycopg2
+
+from mesh import Mesh, a_station, add_tokens, eventually, homeward
+
+
+def erasures(region):
+    return region.session.get(region.url("/admin/v1/subjects/erasures", admin=True), timeout=10).json()
+
+
+def files_with(region, text):
+    """Files of the region's folder that hold the text; PostgreSQL's write-ahead log is let be: it is soon written over."""
+    found = subprocess.run(["grep", "-rlaF", text, str(region.folder)], capture_output=True, text=True, check=False)
+    return [path for path in found.stdout.splitlines() if "/pg_wal/" not in path and "/pg_stat" not in path]
+
+
+def clean(region):
+    """What a database does by itself in time: dead rows go, and what is in memory is written."""
+    connection = psycopg2.connect(region.dsn)
+    connection.autocommit = True
+    with connection.cursor() as cursor:
+        cursor.execute("VACUUM FULL")
+        cursor.execute("CHECKPOINT")
+    connection.close()
+
+
+def test_a_subject_is_erased_everywhere_even_where_a_region_was_down():
+    with Mesh("na", "eu", "ap") as mesh:
+        na, eu, ap = mesh["na"], mesh["eu"], mesh["ap"]
+        card, other = add_tokens(mesh, "na", 2, prefix="0E")
+        station = a_station(eu)
+        for _ in range(2):
+            assert eu.get("token", card, station=station, headers={"Cache-Control": "no-cache"}).status_code == 200
+        assert eu.authorize(card, station).json()["source"] == "cache"
+        assert eu.authorize(other, station).json()["status"] == "ALLOWED"
+        eventually(lambda: len(eu.sql("SELECT 1 FROM homeward.subject_keys")) == 2, what="keys at eu")
+        served = [entry for entry in na.entries() if entry["k"] == "serve"]
+        subject = served[0]["sub"]
+        assert subject.startswith("p1.")
+
+        eu.kill(signal.SIGTERM)
+        eventually(lambda: not eu.is_alive(), what="the stop of eu")
+        done = homeward("subject", "erase", "token", card, "--wait", "0", "--config", na.config, check=False)
+        assert done.returncode == 75, done.stdout + done.stderr
+        assert "0 of 1 regions have acknowledged" in done.stdout, done.stdout
+        [pending] = erasures(na)
+        assert (pending["region"], pending["state"], pending["subject"]) == ("eu", "pending", subject)
+        assert na.get("token", card).status_code == 404
+        assert na.sql("SELECT count(*) FROM homeward.subject_keys")[0][0] == 1
+
+        eu.start()
+        eventually(lambda: erasures(na)[0]["state"] == "acknowledged", within_s=20, what="eu's acknowledgement")
+        eventually(lambda: eu.metric("homeward_route_table_generation") >= eu.sql("SELECT generation FROM homeward.route_generation")[0][0],
+                   what="eu's routes")
+        assert eu.authorize(card, station).json().get("status") != "ALLOWED"
+        assert eu.authorize(other, station).json()["status"] == "ALLOWED"
+        assert eu.sql("SELECT count(*) FROM homeward.subject_keys")[0][0] == 1
+
+        [here] = [entry for entry in na.entries() if entry["k"] == "erase"]
+        [there] = [entry for entry in eu.entries() if entry["k"] == "erase"]
+        assert here["sub"] == subject and here["n"] == 1 and there["peer"] == "na"
+        assert here["x"] == there["x"] == pending["erasure"]
+        assert there["sub"].startswith("p1.") and there["sub"] != subject
+        assert ap.sql("SELECT count(*) FROM homeward.erasures")[0][0] == 0
+
+        ap.sql("DELETE FROM homeward.routes WHERE key = %s", card)  # ap was sent nothing; its operator keeps its routes
+        for region in (na, eu):
+            clean(region)
+            eventually(lambda: not files_with(region, card), within_s=5, what=f"no trace in {files_with(region, card)}")
+
