@@ -80,7 +80,7 @@ static enum status start_routing(struct service *service, struct strbuf *why)
 	if (status != STATUS_OK)
 		goto out;
 	service->peers = peers_create(&peers, clock_system(), random_system());
-	status = service->peers != NULL ? service_define_peers(service, settings) : STATUS_NO_MEMORY;
+	status = service->peers != NULL ? service_define_peers(service, settings, why) : STATUS_NO_MEMORY;
 out:
 	if (status != STATUS_OK && why->length == 0)
 		strbuf_addf(why, "route and peer tables: %s", status_name(status));
@@ -243,9 +243,7 @@ static enum status start_control(struct service *service, struct strbuf *why)
 	struct http_client_settings client = { service->tls, 0 };
 	enum status status;
 
-	status = loop_create("control", &service->control);
-	if (status == STATUS_OK)
-		status = database_create(service->control, &database, &service->control_database);
+	status = database_create(service->control, &database, &service->control_database);
 	if (status == STATUS_OK)
 		status = database_create(service->control, &records, &service->records_database);
 	if (status == STATUS_OK)
@@ -258,6 +256,8 @@ static enum status start_control(struct service *service, struct strbuf *why)
 		status = locator_follow_callers(service->locator, service->control, service->control_database);
 	if (status == STATUS_OK)
 		status = peers_probe(service->peers, service->control, service->control_client);
+	if (status == STATUS_OK)
+		status = service_cosigning_start(service);
 	if (status != STATUS_OK)
 		strbuf_addf(why, "control loop: %s", status_name(status));
 	else
@@ -276,7 +276,7 @@ static enum status start_services(struct service *service, struct strbuf *why)
 		service->peers, clock_system(), random_system(), service->settings, { service_note_tap, service } };
 	struct peer_service_settings peer = { serve_engines, service->engine_count, service->gate, { NULL, NULL },
 		clock_system(), service->settings, { NULL, NULL }, NULL, { service_found_travel, service },
-		{ service_forget, service } };
+		{ service_forget, service }, NULL };
 	enum status status = service_start_travel(service);
 
 	for (size_t i = 0; i < service->engine_count; i++) {
@@ -287,12 +287,17 @@ static enum status start_services(struct service *service, struct strbuf *why)
 	}
 	peer.travel = service->travel;
 	if (status == STATUS_OK)
+		status = loop_create("control", &service->control);
+	if (status == STATUS_OK)
+		status = service_witness_open(service, why);
+	if (status == STATUS_OK)
 		status = locator_create(&locator, &service->locator);
 	if (status == STATUS_OK) {
+		peer.log = service->log_service;
 		peer.place_station = (struct place_station){ locator_place_station, service->locator };
 		status = peer_service_create(&peer, &service->peer_service);
 	}
-	if (status != STATUS_OK)
+	if (status != STATUS_OK && why->length == 0)
 		strbuf_addf(why, "locator: %s", status_name(status));
 	return status;
 }
@@ -574,6 +579,7 @@ void service_stop(struct service *service)
 	/* After the engines: lookups of a batch that was answered at its deadline end only with what they wait for. */
 	peer_service_destroy(service->peer_service);
 	travel_destroy(service->travel);
+	service_witness_close(service);
 	service_log_close(service);
 	routes_destroy(service->routes);
 	http_client_destroy(service->control_client);

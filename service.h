@@ -43,6 +43,10 @@ struct service {
 	struct log_index *log_index;
 	struct keyring *keyring;
 	atomic_uint_fast64_t unrecorded; /* crossings without an entry, to be told in a `gap` */
+	struct log_peers *log_peers;
+	struct witness *witness;
+	struct log_service *log_service;
+	struct cosigning *cosigning;
 	struct routes *routes;
 	struct peers *peers;
 	struct health *health;
@@ -131,8 +135,21 @@ void service_forget(void *service, struct http_request *request, const char *reg
 /* Once a second on the control loop: tells regions that have not acknowledged yet. */
 void service_forget_tend(struct service *service);
 
+/* ---- service_witness.c: what regions sign for each other ---- */
+
+/* After the log is open and the control loop made; before the peer service. */
+MUST_CHECK enum status service_witness_open(struct service *service, struct strbuf *why);
+/* On the control loop, with its client. */
+MUST_CHECK enum status service_cosigning_start(struct service *service);
+/* After the control loop has stopped, before its client is destroyed. */
+void service_witness_close(struct service *service);
+/* The log keys of these settings' peers; all or none. */
+MUST_CHECK enum status service_define_log_peers(
+	struct service *service, const struct settings *settings, struct strbuf *why);
+
 /* Gives the peer table the peers of these settings. */
-MUST_CHECK enum status service_define_peers(struct service *service, const struct settings *settings);
+MUST_CHECK enum status service_define_peers(
+	struct service *service, const struct settings *settings, struct strbuf *why);
 
 /* The admin listener's endpoints; the service is their argument. */
 const struct http_route *admin_routes(size_t *count_out);

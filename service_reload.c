@@ -15,7 +15,7 @@
 #include "base/log.h"
 #include "base/metrics.h"
 
-enum status service_define_peers(struct service *service, const struct settings *settings)
+enum status service_define_peers(struct service *service, const struct settings *settings, struct strbuf *why)
 {
 	struct peer_definition *definitions = calloc(settings->peer_count + 1, sizeof(*definitions));
 	enum status status = STATUS_NO_MEMORY;
@@ -27,7 +27,9 @@ enum status service_define_peers(struct service *service, const struct settings 
 		definitions[i].urls = (const char *const *)settings->peers[i].urls;
 		definitions[i].url_count = settings->peers[i].url_count;
 	}
-	status = peers_define(service->peers, definitions, settings->peer_count);
+	status = service_define_log_peers(service, settings, why);
+	if (status == STATUS_OK)
+		status = peers_define(service->peers, definitions, settings->peer_count);
 	free(definitions);
 	return status;
 }
@@ -77,7 +79,7 @@ enum status service_reload(
 	if (status != STATUS_OK)
 		goto out;
 
-	status = service_define_peers(service, fresh);
+	status = service_define_peers(service, fresh, why);
 	if (status != STATUS_OK)
 		goto out;
 	gate_swap(service->gate, policy);

@@ -33,6 +33,7 @@ struct settings_peer { /* one entry of "peers" */
 	char *location; /* as settings.location; NULL when not said */
 	char **urls;    /* https://host:port, at least one */
 	size_t url_count;
+	char *log_key; /* the verifier key of its access log; NULL: not known here */
 };
 
 struct settings_listener {
@@ -76,8 +77,8 @@ struct settings {
 		int64_t grace_s;
 		/* Never "": by default in state_dir, and the origin made of region and trust domain. */
 		char *directory, *origin, *signing_key_file, *key_file, *subject_key_file;
-		int64_t epoch_days, epoch_keep_days, checkpoint_interval_ms, queue_bytes_max, segment_bytes,
-			reserve_bytes, index_entries_per_s;
+		int64_t epoch_days, epoch_keep_days, checkpoint_interval_ms, cosign_interval_ms, queue_bytes_max,
+			segment_bytes, reserve_bytes, index_entries_per_s;
 	} access_log;
 	struct {
 		int64_t bytes_max, negative_bytes_max, negative_ttl_s, ttl_max_s;

@@ -179,6 +179,7 @@ void settings_destroy(struct settings *settings)
 			free(settings->peers[i].urls[u]);
 		free(settings->peers[i].urls);
 		free(settings->peers[i].location);
+		free(settings->peers[i].log_key);
 	}
 	free(settings->types);
 	free(settings->peers);

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/base64.h"
 #include "base/settings_table.h"
 
 const struct settings_member settings_type_members[] = {
@@ -23,6 +24,8 @@ const struct settings_member settings_peer_members[] = {
 	{ "urls", "array", "required", "1 to 16 of https://host:port", "The region's addresses, tried in this order." },
 	{ "location", "string", "", "\"latitude,longitude\" in degrees",
 		"Where the region is, for impossible travel; read at start." },
+	{ "log_key", "string", "", "NAME+8 hex digits+base64",
+		"Verifier key of its access log: with it, both regions cosign each other's logs." },
 };
 const size_t settings_peer_member_count = sizeof(settings_peer_members) / sizeof(settings_peer_members[0]);
 
@@ -276,6 +279,30 @@ static void read_location(
 	peer->location = settings_copy_text(reader, text, false);
 }
 
+/* Its shape; whether the parts belong together is for those who can tell (policy/note.h). */
+static bool is_log_key(const char *text)
+{
+	const char *id = strchr(text, '+');
+
+	if (id == NULL || id == text || strspn(id + 1, "0123456789abcdef") != 8 || id[9] != '+')
+		return false;
+	for (const char *c = text; *c != '\0'; c++) {
+		if (*c <= ' ' || *c > '~')
+			return false;
+	}
+	return base64_decode(id + 10, strlen(id + 10), NULL, 33, &(size_t){ 0 }) == STATUS_OK;
+}
+
+static void read_log_key(
+	struct settings_reader *reader, const struct strbuf *pointer, const json_t *value, struct settings_peer *peer)
+{
+	if (!json_is_string(value) || !is_log_key(json_string_value(value)))
+		settings_complain_value(
+			reader, pointer->data, value, "not a verifier key", settings_peer_members[2].allowed);
+	else
+		peer->log_key = settings_copy_text(reader, json_string_value(value), false);
+}
+
 static void read_peer(struct settings_reader *reader, struct strbuf *pointer, json_t *entry, struct settings_peer *peer)
 {
 	size_t length = pointer->length;
@@ -289,6 +316,8 @@ static void read_peer(struct settings_reader *reader, struct strbuf *pointer, js
 			read_urls(reader, pointer, value, peer);
 		else if (strcmp(key, settings_peer_members[1].key) == 0)
 			read_location(reader, pointer, value, peer);
+		else if (strcmp(key, settings_peer_members[2].key) == 0)
+			read_log_key(reader, pointer, value, peer);
 		else
 			complain_unknown(reader, pointer->data, key, settings_peer_members, settings_peer_member_count);
 		pointer->length = length;

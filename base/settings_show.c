@@ -46,6 +46,9 @@ static void show_sections(
 				false);
 		show_member("peers", settings->peers[i].region, settings_peer_members[0].key, urls.data,
 			&settings_peer_members[0], settings->path, each, arg, true);
+		if (settings->peers[i].log_key != NULL)
+			show_member("peers", settings->peers[i].region, settings_peer_members[2].key,
+				settings->peers[i].log_key, &settings_peer_members[2], settings->path, each, arg, true);
 	}
 	strbuf_release(&urls);
 }
@@ -97,7 +100,7 @@ static bool peers_equal(const struct settings *a, const struct settings *b)
 		return false;
 	for (size_t i = 0; i < a->peer_count; i++) {
 		const struct settings_peer *left = &a->peers[i], *right = settings_peer(b, left->region);
-		if (right == NULL || left->url_count != right->url_count)
+		if (right == NULL || left->url_count != right->url_count || !texts_equal(left->log_key, right->log_key))
 			return false;
 		for (size_t u = 0; u < left->url_count; u++)
 			if (!texts_equal(left->urls[u], right->urls[u]))

@@ -202,6 +202,8 @@ const struct setting settings_table[] = {
 		"After that it is kept this long, and destroyed."),
 	INTEGER("access_log.checkpoint_interval_ms", access_log.checkpoint_interval_ms, "1000", 10, 600000, "ms",
 		"Entries are under a signed checkpoint after this."),
+	INTEGER("access_log.cosign_interval_ms", access_log.cosign_interval_ms, "60000", 100, 86400000, "ms",
+		"Peers with a log_key are asked to cosign the log this often."),
 	INTEGER("access_log.queue_bytes_max", access_log.queue_bytes_max, "67108864", 65536, BYTES_MAX, "bytes",
 		"Entries waiting for the disk; more are refused."),
 	INTEGER("access_log.segment_bytes", access_log.segment_bytes, "16777216", 1048576, BYTES_MAX, "bytes",

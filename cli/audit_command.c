@@ -137,6 +137,38 @@ int audit_receipt(int argc, char **argv)
 	return print_one(&usage, argc, argv, log_reader_receipt);
 }
 
+static int audit_key_show(int argc, char **argv)
+{
+	static const struct command_option options[] = { COMMAND_OPTION_CONFIG, COMMAND_OPTION_END };
+	static const struct command_usage usage = { "homeward audit key", "",
+		"Prints the verifier key of this region's access log: what auditors check it with, and what the other\n"
+		"regions set as peers.REGION.log_key.  The daemon makes the key when it first starts.",
+		options, "homeward audit key > eu.pub\n" };
+	struct strbuf text = STRBUF_INIT, why = STRBUF_INIT;
+	struct note_signer *signer = NULL;
+	struct settings *settings = NULL;
+	struct command_line line;
+	int exit_code;
+
+	command_line_begin(&line, &usage, argc, argv);
+	(void)command_line_next(&line);
+	if (line.is_over || !command_line_expect(&line, 0, 0))
+		return line.exit_code;
+	exit_code = command_settings(line.config, &settings);
+	if (exit_code == EXIT_CODE_OK && note_signer_load(settings->access_log.signing_key_file,
+						 settings->access_log.origin, false, &signer, &why) != STATUS_OK)
+		exit_code = command_fail(EXIT_CODE_FAILED, "%s", why.data);
+	if (exit_code == EXIT_CODE_OK) {
+		note_verifier_write(note_signer_verifier(signer), &text);
+		printf("%s\n", text.data);
+	}
+	note_signer_destroy(signer);
+	settings_destroy(settings);
+	strbuf_release(&text);
+	strbuf_release(&why);
+	return exit_code;
+}
+
 static const struct command_entry commands[] = {
 	{ "verify", audit_verify, "check the whole log, or one receipt, against a key" },
 	{ "search", audit_search, "list entries by time, subject, peer, purpose, rule ..." },
@@ -147,6 +179,7 @@ static const struct command_entry commands[] = {
 	{ "report", audit_report, "reports made of the log: counts, the record of processing activities" },
 	{ "receipt", audit_receipt, "an offline proof that one entry is in the log" },
 	{ "reindex", audit_reindex, "make the search index in PostgreSQL again" },
+	{ "key", audit_key_show, "print this region's verifier key" },
 	{ NULL, NULL, NULL },
 };
 

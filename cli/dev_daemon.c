@@ -14,6 +14,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "cli/admin_client.h"
+#include "policy/policy.h"
 
 enum { PORTS_FILE_MAX = 4096, READY_CALL_MS = 1000 };
 
@@ -42,6 +43,25 @@ static json_t *tls_json(const struct dev_region *region)
 	return json;
 }
 
+/* A daemon that runs has made its log's key; its public half goes to the others, as operators would carry it. */
+static void add_log_key(const struct dev_mesh *mesh, const struct dev_region *peer, json_t *entry)
+{
+	struct strbuf path = STRBUF_INIT, name = STRBUF_INIT, text = STRBUF_INIT, why = STRBUF_INIT;
+	struct note_signer *signer;
+
+	dev_path(mesh, peer, "state/access-log.key", &path);
+	strbuf_addf(&name, "%s.%s/access-log", peer->name, mesh->trust_domain);
+	if (note_signer_load(path.data, name.data, false, &signer, &why) == STATUS_OK) {
+		note_verifier_write(note_signer_verifier(signer), &text);
+		json_object_set_new(entry, "log_key", json_string(text.data));
+		note_signer_destroy(signer);
+	}
+	strbuf_release(&path);
+	strbuf_release(&name);
+	strbuf_release(&text);
+	strbuf_release(&why);
+}
+
 static json_t *peers_json(const struct dev_mesh *mesh, const struct dev_region *me)
 {
 	struct strbuf url = STRBUF_INIT;
@@ -55,6 +75,7 @@ static json_t *peers_json(const struct dev_mesh *mesh, const struct dev_region *
 		strbuf_reset(&url);
 		strbuf_addf(&url, "https://127.0.0.1:%lld", (long long)peer->peer_port);
 		json_object_set_new(peers, peer->name, json_pack("{s:[s]}", "urls", url.data));
+		add_log_key(mesh, peer, json_object_get(peers, peer->name));
 	}
 	strbuf_release(&url);
 	return peers;

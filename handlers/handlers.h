@@ -80,6 +80,22 @@ struct forget_hook {
 	void *arg;
 };
 
+/* ---- access logs, to other regions: this one's checkpoint and hash tiles, and its cosignature of theirs ---- */
+
+struct log_service;
+
+struct log_service_settings {
+	struct loop *loop;       /* the control loop: files are read there, and the witness lives there */
+	const char *directory;   /* of this region's log; copied */
+	struct witness *witness; /* borrowed */
+	const struct clock_source *clock;
+};
+
+MUST_CHECK enum status log_service_create(
+	const struct log_service_settings *settings, struct log_service **service_out);
+/* After the peer listener and the loop have stopped. */
+void log_service_destroy(struct log_service *service);
+
 struct peer_service;
 
 struct peer_service_settings {
@@ -93,6 +109,7 @@ struct peer_service_settings {
 	struct travel *travel; /* NULL: nobody looks */
 	struct travel_hook travel_hook;
 	struct forget_hook forget_hook; /* forget may be NULL: then there is no such endpoint */
+	struct log_service *log;        /* borrowed; NULL: no log is shown */
 };
 
 MUST_CHECK enum status peer_service_create(

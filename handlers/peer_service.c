@@ -23,6 +23,7 @@
 #include "base/must.h"
 #include "base/peer_wire.h"
 #include "base/problem.h"
+#include "handlers/log_service.h"
 #include "handlers/serve.h"
 
 /* Kept back from the requester's time for the answer's way home. */
@@ -360,6 +361,23 @@ static void forget(void *arg, struct http_request *request)
 		service->forget_hook.forget(service->forget_hook.arg, request, region);
 }
 
+/* ---- /peer/v1/log ---- */
+
+static void log_checkpoint(void *arg, struct http_request *request)
+{
+	log_service_checkpoint(((struct peer_service *)arg)->log, request);
+}
+
+static void log_tile(void *arg, struct http_request *request)
+{
+	log_service_tile(((struct peer_service *)arg)->log, request);
+}
+
+static void log_add_checkpoint(void *arg, struct http_request *request)
+{
+	log_service_add_checkpoint(((struct peer_service *)arg)->log, request);
+}
+
 const struct http_route *peer_service_routes(size_t *count_out)
 {
 	static const struct http_route routes[] = {
@@ -367,6 +385,9 @@ const struct http_route *peer_service_routes(size_t *count_out)
 		{ "GET", "/peer/v1/health", health },
 		{ "GET", "/peer/v1/exchanges", peer_records },
 		{ "POST", "/peer/v1/forget", forget },
+		{ "GET", "/peer/v1/log/checkpoint", log_checkpoint },
+		{ "GET", "/peer/v1/log/tile/{path*}", log_tile },
+		{ "POST", "/peer/v1/log/add-checkpoint", log_add_checkpoint },
 	};
 
 	*count_out = sizeof(routes) / sizeof(routes[0]);
@@ -426,6 +447,7 @@ enum status peer_service_create(const struct peer_service_settings *settings, st
 	service->clock = settings->clock;
 	service->settings = settings->settings;
 	service->forget_hook = settings->forget_hook;
+	service->log = settings->log;
 	must(pthread_mutex_init(&service->places_lock, NULL) == 0);
 	service->lookups = metric_register(METRIC_COUNTER, "homeward_served_lookups_total",
 		"Lookups answered to other regions, by asking region and result.", "peer,result");

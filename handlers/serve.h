@@ -39,6 +39,7 @@ struct peer_service {
 	struct gate *gate;
 	struct place_station place_station;
 	const struct clock_source *clock;
+	struct log_service *log;
 	const struct settings *settings;
 	struct budgets *budgets;
 	struct travel *travel;

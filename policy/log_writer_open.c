@@ -18,6 +18,7 @@
 #include "base/must.h"
 #include "policy/log_writer_internal.h"
 #include "policy/tile.h"
+#include "policy/witness.h"
 
 #define QUEUE_BYTES (64 << 20)
 #define INTERVAL_MS 1000
@@ -212,6 +213,9 @@ static enum status open_log(struct log_writer *writer, const char *key_file, str
 	status = take_lock(writer, why);
 	if (status == STATUS_OK)
 		status = note_signer_load(key_file, writer->origin, true, &writer->signer, why);
+	/* Peers cosign what was published, so the files must still be at least that before anything is signed. */
+	if (status == STATUS_OK)
+		status = log_cosigned_check(writer->directory, note_signer_verifier(writer->signer), why);
 	if (status != STATUS_OK)
 		return status;
 	status = recover(writer, &fault);

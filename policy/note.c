@@ -404,3 +404,18 @@ enum status note_verify(const struct note *note, const struct note_verifier *ver
 	}
 	return status;
 }
+
+void note_add_lines(const struct note *note, const struct note_verifier *verifier, struct strbuf *lines)
+{
+	for (size_t i = 0; i < note->signature_count; i++) {
+		const struct note_signature *line = &note->signatures[i];
+
+		if (!is_by(line, verifier))
+			continue;
+		strbuf_adds(lines, DASH);
+		strbuf_add(lines, line->name, line->name_size);
+		strbuf_addc(lines, ' ');
+		strbuf_add(lines, line->base64, line->base64_size);
+		strbuf_addc(lines, '\n');
+	}
+}

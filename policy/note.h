@@ -83,6 +83,9 @@ MUST_CHECK enum status note_parse(const char *bytes, size_t size, struct note *n
  * STATUS_NOT_FOUND: not by that key.  STATUS_INVALID: a line with its name and key id does not verify. */
 MUST_CHECK enum status note_verify(const struct note *note, const struct note_verifier *verifier, uint64_t *time_s_out);
 
+/* Adds the signature lines with this verifier's name and key id, as they stand in the note. */
+void note_add_lines(const struct note *note, const struct note_verifier *verifier, struct strbuf *lines);
+
 /* ---- checkpoints ---- */
 
 struct checkpoint {

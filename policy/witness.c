@@ -102,6 +102,11 @@ void witness_destroy(struct witness *witness)
 	free(witness);
 }
 
+const struct note_verifier *witness_key(const struct witness *witness)
+{
+	return note_signer_verifier(witness->signer);
+}
+
 /* False: there is a file and it cannot be believed, so nothing may be cosigned on top of it. */
 static bool recall(const struct witness *witness, const char *region, const struct note_verifier *key,
 	struct checkpoint *remembered)

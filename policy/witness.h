@@ -40,6 +40,8 @@ struct witness;
 MUST_CHECK enum status witness_create(const char *folder, struct note_signer *signer, struct log_peers *peers,
 	struct witness **witness_out, struct strbuf *why);
 void witness_destroy(struct witness *witness);
+/* The key it signs with, as this region's log has it. */
+const struct note_verifier *witness_key(const struct witness *witness);
 /* The request of `region`, as its certificate says; answer gets the body of the HTTP answer. */
 enum witness_result witness_add(struct witness *witness, const char *region, const char *body, size_t size,
 	uint64_t now_s, struct strbuf *answer);

@@ -136,6 +136,25 @@ MUST_CHECK enum status peers_probe(struct peers *peers, struct loop *loop, struc
  * Accepts NULL. */
 void peers_probe_stop(struct peers *peers);
 
+/* ---- cosigning: asks every peer, at an interval, to cosign this region's access log ---- */
+
+struct cosigning;
+
+struct cosigning_settings {
+	struct loop *loop; /* the control loop */
+	struct http_client *client;
+	struct peers *peers;         /* their addresses */
+	struct log_peers *log_peers; /* their keys: who has none here is not asked */
+	const char *directory;       /* of this region's log; copied */
+	struct note_verifier own;    /* of this region's log */
+	int64_t interval_ms;
+};
+
+/* Starts with a round soon after.  What peers sign lies in checkpoint.cosigned beside the checkpoint. */
+MUST_CHECK enum status cosigning_create(const struct cosigning_settings *settings, struct cosigning **cosigning_out);
+/* After the loop has stopped and before the client is destroyed.  Accepts NULL. */
+void cosigning_destroy(struct cosigning *cosigning);
+
 /* ---- delegate: one per engine; batches lookups for one peer into one request ---- */
 
 struct delegate;

@@ -187,7 +187,10 @@ static void sections_report_their_own(void **state)
 		      "\"eu\": {\"urls\": [\"https://x:1\"]},\n"
 		      "\"na\": {\"urls\": [\"http://x:1\", \"https://x\", \"https://x:0\", \"https://x:1/\"]},\n"
 		      "\"ap\": {},\n"
-		      "\"sa\": {\"urls\": [], \"url\": 1}}}",
+		      "\"sa\": {\"urls\": [], \"url\": 1},\n"
+		      "\"uk\": {\"urls\": [\"https://x:1\"], \"log_key\": \"uk/log+0011aabb+A\"},\n"
+		      "\"us\": {\"urls\": [\"https://x:1\"], \"log_key\": "
+		      "\"us/log+0011aabb+AQOhB7/zzhC+HXDdGOdLwJln5NYwm6UNXx3chmQSVTG4\"}}}",
 		"f:5:1 /types/Bad: bad type name, allowed: a-z, then a-z 0-9 _ -, at most 31\n"
 		"f:6:18 /types/a/handler: unknown handler, got \"mongo\", allowed: store, sql, http\n"
 		"f:7:6 /types/b: handler sql needs \"query\"\n"
@@ -209,7 +212,9 @@ static void sections_report_their_own(void **state)
 		"f:15:59 /peers/na/urls/3: not a peer's address, got \"https://x:1/\", allowed: https://host:port\n"
 		"f:16:7 /peers/ap: needs \"urls\"\n"
 		"f:17:16 /peers/sa/urls: wrong list of addresses, got an array, allowed: 1 to 16 of https://host:port\n"
-		"f:17:20 /peers/sa/url: not a setting; did you mean \"urls\"?\n");
+		"f:17:20 /peers/sa/url: not a setting; did you mean \"urls\"?\n"
+		"f:18:44 /peers/uk/log_key: not a verifier key, got \"uk/log+0011aabb+A\", allowed: NAME+8 hex "
+		"digits+base64\n");
 }
 
 static void sections_of_the_wrong_type(void **state)
