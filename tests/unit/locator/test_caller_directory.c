@@ -15,10 +15,9 @@
 
 #include <cmocka.h>
 
-#include "base/schema.h"
+#include "tests/unit/support/await.h"
 #include "tests/unit/support/postgres.h"
 
-#define PATIENCE_MS 30000
 #define ADD(name, token)                                                                                               \
 	"INSERT INTO homeward.callers (name, token_hash, purposes) VALUES ('" name "', sha256('" token                 \
 	"'), '{charge.authorize}')"
@@ -29,22 +28,15 @@ struct bench {
 	struct loop *loop;
 	struct database *database;
 	struct caller_directory *directory;
-	struct loop_timer patience, poll;
+	struct await await;
 	const char *token; /* awaited: that this names a caller, or names nobody */
-	bool is_wanted, has_run_out;
+	bool is_wanted;
 	char folder[32], path[48];
 };
 
 static void change(const char *sql)
 {
-	struct strbuf why = STRBUF_INIT;
-	struct database_session *session = NULL;
-
-	if (database_session_open(test_postgres_dsn(server), PATIENCE_MS, &session, &why) != STATUS_OK ||
-		database_session_script(session, sql, PATIENCE_MS, &why) != STATUS_OK)
-		fail_msg("%s", why.data);
-	database_session_close(session);
-	strbuf_release(&why);
+	test_postgres_script(server, sql);
 }
 
 static bool is_known(struct caller_directory *directory, const char *token)
@@ -56,32 +48,18 @@ static bool is_known(struct caller_directory *directory, const char *token)
 	return is_caller;
 }
 
-static void on_patience(void *arg)
+static bool is_there(void *arg)
 {
 	struct bench *bench = arg;
 
-	bench->has_run_out = true;
-	loop_break(bench->loop);
-}
-
-static void on_poll(void *arg)
-{
-	struct bench *bench = arg;
-
-	if (is_known(bench->directory, bench->token) == bench->is_wanted)
-		loop_break(bench->loop);
-	else
-		loop_timer_start(&bench->poll, 5);
+	return is_known(bench->directory, bench->token) == bench->is_wanted;
 }
 
 static void await(struct bench *bench, const char *token, bool is_wanted)
 {
 	bench->token = token;
 	bench->is_wanted = is_wanted;
-	loop_timer_start(&bench->poll, 0);
-	loop_timer_start(&bench->patience, PATIENCE_MS);
-	loop_run_here(bench->loop);
-	assert_false(bench->has_run_out);
+	assert_true(await_run(&bench->await));
 }
 
 static int set_up(void **state)
@@ -97,8 +75,7 @@ static int set_up(void **state)
 	assert_int_equal(database_create(bench->loop, &settings, &bench->database), STATUS_OK);
 	assert_int_equal(caller_directory_create(bench->path, 7, &bench->directory), STATUS_OK);
 	assert_int_equal(caller_directory_follow(bench->directory, bench->loop, bench->database), STATUS_OK);
-	assert_int_equal(loop_timer_init(bench->loop, &bench->patience, on_patience, bench), STATUS_OK);
-	assert_int_equal(loop_timer_init(bench->loop, &bench->poll, on_poll, bench), STATUS_OK);
+	assert_int_equal(await_init(&bench->await, bench->loop, is_there, bench), STATUS_OK);
 	*state = bench;
 	return 0;
 }
@@ -107,8 +84,7 @@ static int tear_down(void **state)
 {
 	struct bench *bench = *state;
 
-	loop_timer_release(&bench->patience);
-	loop_timer_release(&bench->poll);
+	await_release(&bench->await);
 	database_destroy(bench->database);
 	caller_directory_destroy(bench->directory);
 	loop_destroy(bench->loop);
@@ -157,17 +133,8 @@ int main(void)
 		TEST(changes_are_in_force_and_on_disk),
 		TEST(an_outage_forgets_and_misses_nothing),
 	};
-	struct database_session *session = NULL;
-	struct strbuf why = STRBUF_INIT;
-	int applied = 0;
 
 	server = test_postgres_start();
-	if (database_session_open(test_postgres_dsn(server), PATIENCE_MS, &session, &why) != STATUS_OK ||
-		schema_migrate(session, &applied, &why) != STATUS_OK) {
-		fprintf(stderr, "%s\n", why.data);
-		return 1;
-	}
-	database_session_close(session);
-	strbuf_release(&why);
+	test_postgres_migrate(server);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -15,10 +15,9 @@
 
 #include <cmocka.h>
 
-#include "base/schema.h"
+#include "tests/unit/support/await.h"
 #include "tests/unit/support/postgres.h"
 
-#define PATIENCE_MS 30000
 #define MANY 30000 /* more than one FETCH */
 
 static struct test_postgres *server;
@@ -27,22 +26,14 @@ struct bench {
 	struct loop *loop;
 	struct database *database;
 	struct routes *routes;
-	struct loop_timer patience, poll;
+	struct await await;
 	const char *key, *region; /* awaited: what the table says of this token; NULL: a connection is enough */
-	bool has_run_out;
 	char folder[32], path[48];
 };
 
 static void change(const char *sql)
 {
-	struct strbuf why = STRBUF_INIT;
-	struct database_session *session = NULL;
-
-	if (database_session_open(test_postgres_dsn(server), PATIENCE_MS, &session, &why) != STATUS_OK ||
-		database_session_script(session, sql, PATIENCE_MS, &why) != STATUS_OK)
-		fail_msg("%s", why.data);
-	database_session_close(session);
-	strbuf_release(&why);
+	test_postgres_script(server, sql);
 }
 
 static void find(struct bench *bench, const char *key, struct route_answer *answer)
@@ -53,28 +44,15 @@ static void find(struct bench *bench, const char *key, struct route_answer *answ
 	routes_find(bench->routes, &object, answer);
 }
 
-static void on_patience(void *arg)
-{
-	struct bench *bench = arg;
-
-	bench->has_run_out = true;
-	loop_break(bench->loop);
-}
-
-static void on_poll(void *arg)
+static bool is_there(void *arg)
 {
 	struct bench *bench = arg;
 	struct route_answer answer = { 0 };
-	bool is_there = database_is_up(bench->database);
 
-	if (bench->key != NULL) {
-		find(bench, bench->key, &answer);
-		is_there = routes_is_ready(bench->routes) && strcmp(answer.region, bench->region) == 0;
-	}
-	if (is_there)
-		loop_break(bench->loop);
-	else
-		loop_timer_start(&bench->poll, 5);
+	if (bench->key == NULL)
+		return database_is_up(bench->database);
+	find(bench, bench->key, &answer);
+	return routes_is_ready(bench->routes) && strcmp(answer.region, bench->region) == 0;
 }
 
 /* Runs until the token's home is `region`, "" for nowhere. */
@@ -82,10 +60,7 @@ static void await(struct bench *bench, const char *key, const char *region)
 {
 	bench->key = key;
 	bench->region = region;
-	loop_timer_start(&bench->poll, 0);
-	loop_timer_start(&bench->patience, PATIENCE_MS);
-	loop_run_here(bench->loop);
-	if (bench->has_run_out)
+	if (!await_run(&bench->await))
 		fail_msg("%s never came to be at \"%s\"", key, region);
 }
 
@@ -103,8 +78,7 @@ static int set_up(void **state)
 	assert_int_equal(database_create(bench->loop, &settings, &bench->database), STATUS_OK);
 	assert_int_equal(routes_create(&routes_settings, &bench->routes), STATUS_OK);
 	assert_int_equal(routes_follow(bench->routes, bench->loop, bench->database), STATUS_OK);
-	assert_int_equal(loop_timer_init(bench->loop, &bench->patience, on_patience, bench), STATUS_OK);
-	assert_int_equal(loop_timer_init(bench->loop, &bench->poll, on_poll, bench), STATUS_OK);
+	assert_int_equal(await_init(&bench->await, bench->loop, is_there, bench), STATUS_OK);
 	*state = bench;
 	return 0;
 }
@@ -113,8 +87,7 @@ static int tear_down(void **state)
 {
 	struct bench *bench = *state;
 
-	loop_timer_release(&bench->patience);
-	loop_timer_release(&bench->poll);
+	await_release(&bench->await);
 	routes_destroy(bench->routes);
 	database_destroy(bench->database);
 	loop_destroy(bench->loop);
@@ -185,7 +158,6 @@ static void an_end_in_the_middle_of_a_read_waits_for_it(void **state)
 	change("INSERT INTO homeward.routes (type, kind, key, region) SELECT 'token', 'exact', 'M' || i, 'na' "
 	       "FROM generate_series(1, 30000) i");
 	await(bench, NULL, NULL); /* the first read begins about when the connection is there; tear_down ends it */
-	assert_false(bench->has_run_out);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -198,17 +170,8 @@ int main(void)
 		TEST(an_outage_takes_nothing_and_its_changes_are_seen_after),
 		TEST(an_end_in_the_middle_of_a_read_waits_for_it),
 	};
-	struct database_session *session = NULL;
-	struct strbuf why = STRBUF_INIT;
-	int applied = 0;
 
 	server = test_postgres_start();
-	if (database_session_open(test_postgres_dsn(server), PATIENCE_MS, &session, &why) != STATUS_OK ||
-		schema_migrate(session, &applied, &why) != STATUS_OK) {
-		fprintf(stderr, "%s\n", why.data);
-		return 1;
-	}
-	database_session_close(session);
-	strbuf_release(&why);
+	test_postgres_migrate(server);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

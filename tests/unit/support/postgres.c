@@ -24,8 +24,12 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/database.h"
+#include "base/schema.h"
+
 #define START_ATTEMPTS 600 /* of 50 ms: a loaded machine under a sanitizer */
 #define CHILDREN_MAX 256
+#define SESSION_MS 30000
 
 struct test_postgres {
 	char folder[32];
@@ -269,4 +273,38 @@ struct test_postgres *test_postgres_start(void)
 const char *test_postgres_dsn(const struct test_postgres *server)
 {
 	return server->dsn;
+}
+
+static struct database_session *open_session(const struct test_postgres *server)
+{
+	struct database_session *session = NULL;
+	struct strbuf why = STRBUF_INIT;
+
+	if (database_session_open(server->dsn, SESSION_MS, &session, &why) != STATUS_OK)
+		give_up(why.data);
+	strbuf_release(&why);
+	return session;
+}
+
+void test_postgres_migrate(const struct test_postgres *server)
+{
+	struct database_session *session = open_session(server);
+	struct strbuf why = STRBUF_INIT;
+	int applied;
+
+	if (schema_migrate(session, &applied, &why) != STATUS_OK)
+		give_up(why.data);
+	database_session_close(session);
+	strbuf_release(&why);
+}
+
+void test_postgres_script(const struct test_postgres *server, const char *sql)
+{
+	struct database_session *session = open_session(server);
+	struct strbuf why = STRBUF_INIT;
+
+	if (database_session_script(session, sql, SESSION_MS, &why) != STATUS_OK)
+		give_up(why.data);
+	database_session_close(session);
+	strbuf_release(&why);
 }

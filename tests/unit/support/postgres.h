@@ -17,5 +17,8 @@ void test_postgres_signal(struct test_postgres *server, int signal);
 /* kill -9 of all its processes, and its return on the same socket. */
 void test_postgres_kill(struct test_postgres *server);
 void test_postgres_restart(struct test_postgres *server);
+/* Each in a session of its own; give up with the reason when they cannot. */
+void test_postgres_migrate(const struct test_postgres *server);
+void test_postgres_script(const struct test_postgres *server, const char *sql);
 
 #endif
