@@ -136,7 +136,7 @@ const char *settings_check_location(const char *text)
 		INTEGER(#name ".connections_max", name.connections_max, connections, 1, 1000000, "",                   \
 			"Connections at once; more are refused."),                                                     \
 		INTEGER(#name ".connections_per_ip_max", name.connections_per_ip_max, "0", 0, 1000000, "",             \
-			"Connections from one address to each HTTP thread; 0 for no limit."),                                              \
+			"Connections from one address to each HTTP thread; 0 for no limit."),                          \
 		INTEGER(#name ".body_bytes_max", name.body_bytes_max, body_bytes, 1024, INT64_C(1) << 30, "bytes",     \
 			"A larger request body is refused."),                                                          \
 		INTEGER(#name ".request_deadline_ms", name.request_deadline_ms, deadline_ms, 10, 600000, "ms",         \

@@ -191,7 +191,8 @@ static void test_writes_are_conditional_and_at_home_only(void **state)
 	EXPECT(ask(region, "PUT", path, "operator", "If-Match: \"4\"\r\n", "{\"a\":[{\"b\":1e22}]}"), 400, "2^63");
 	EXPECT(ask(region, "PUT", path, "operator", "If-Match: \"4\"\r\nIf-None-Match: *\r\n", body), 400, NULL);
 	EXPECT(ask(region, "PUT", path, "operator", "If-Match: \"3-00000000\"\r\n", body), 412, NULL);
-	EXPECT(ask(region, "PUT", path, "operator", "If-Match: \"4-1f3c09aa\"\r\n", body), 200, "ETag: \"5\"", "\"version\":5");
+	EXPECT(ask(region, "PUT", path, "operator", "If-Match: \"4-1f3c09aa\"\r\n", body), 200, "ETag: \"5\"",
+		"\"version\":5");
 	EXPECT(ask(region, "PUT", path, "operator", "If-None-Match: *\r\n", body), 412, NULL);
 	EXPECT(ask(region, "PUT", "/v1/objects/token/NEW", "operator", "If-None-Match: *\r\n", body), 201, NULL);
 	EXPECT(ask(region, "PUT", path, "operator", "If-Match: \"4\"\r\n", "[]"), 400, "not a JSON object");
