@@ -49,6 +49,7 @@ static int make_place(void **state)
 	snprintf(place.other_key, sizeof(place.other_key), "%s/b.key", place.folder);
 	strbuf_init(&place.keys);
 	assert_int_equal(policy_key_make(place.key, "eu-office", &place.keys, &why), STATUS_OK);
+	strbuf_release(&why);
 	write_policy(&place, 3, "A");
 	*state = &place;
 	return 0;
