@@ -107,8 +107,8 @@ static bool drain(struct service *service, const sigset_t *signals)
 {
 	int64_t end_ms = clock_monotonic_ms(clock_system()) + service->settings->drain_timeout_ms;
 
-	LOG_INFO("draining", "in_flight", log_number(service_in_flight(service)));
 	service_drain(service);
+	LOG_INFO("draining", "in_flight", log_number(service_in_flight(service)));
 	if (!wait_until_idle(service, signals, end_ms))
 		return false;
 	/* Idle connections may have brought new work since: from here on they cannot, so idle stays idle. */

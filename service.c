@@ -529,8 +529,8 @@ static void each_data_listener(const struct service *service, void (*act)(struct
 void service_drain(struct service *service)
 {
 	atomic_store(&service->is_draining, true);
-	service_log_note(service, ENTRY_ADMIN, NULL, "drain");
 	each_data_listener(service, http_server_drain);
+	service_log_note(service, ENTRY_ADMIN, NULL, "drain");
 }
 
 void service_refuse(struct service *service)

@@ -394,37 +394,6 @@ static void send_round(struct pseudonyms *pseudonyms, struct round *round)
 	strbuf_release(&wrapped);
 }
 
-/* Takes those of this stage off the queue and sends them. */
-static void send_stage(struct pseudonyms *pseudonyms, enum stage stage)
-{
-	struct pseudonym_fetch **at = &pseudonyms->queue;
-	struct round *round = NULL;
-
-	while (*at != NULL && (round == NULL || round->count < ROUND_MAX)) {
-		struct pseudonym_fetch *fetch = *at;
-
-		if (fetch->stage != stage) {
-			at = &fetch->next;
-			continue;
-		}
-		if (round == NULL) {
-			round = calloc(1, sizeof(*round));
-			must(round != NULL);
-		}
-		*at = fetch->next;
-		fetch->stage = stage == STAGE_CREATE ? STAGE_CREATING : STAGE_READING;
-		fetch->place = round->count;
-		round->fetches[round->count++] = fetch;
-	}
-	if (round == NULL)
-		return;
-	round->owner = pseudonyms;
-	round->generation = pseudonyms->generation;
-	round->is_creating = stage == STAGE_CREATE;
-	pseudonyms->is_creating = pseudonyms->is_creating || round->is_creating;
-	send_round(pseudonyms, round);
-}
-
 static bool has_stage(const struct pseudonyms *pseudonyms, enum stage stage)
 {
 	const struct pseudonym_fetch *fetch = pseudonyms->queue;
@@ -432,6 +401,35 @@ static bool has_stage(const struct pseudonyms *pseudonyms, enum stage stage)
 	while (fetch != NULL && fetch->stage != stage)
 		fetch = fetch->next;
 	return fetch != NULL;
+}
+
+/* Takes those of this stage off the queue and sends them. */
+static void send_stage(struct pseudonyms *pseudonyms, enum stage stage)
+{
+	struct pseudonym_fetch **at = &pseudonyms->queue;
+	struct round *round;
+
+	if (!has_stage(pseudonyms, stage))
+		return;
+	round = calloc(1, sizeof(*round));
+	must(round != NULL);
+	while (*at != NULL && round->count < ROUND_MAX) {
+		struct pseudonym_fetch *fetch = *at;
+
+		if (fetch->stage != stage) {
+			at = &fetch->next;
+			continue;
+		}
+		*at = fetch->next;
+		fetch->stage = stage == STAGE_CREATE ? STAGE_CREATING : STAGE_READING;
+		fetch->place = round->count;
+		round->fetches[round->count++] = fetch;
+	}
+	round->owner = pseudonyms;
+	round->generation = pseudonyms->generation;
+	round->is_creating = stage == STAGE_CREATE;
+	pseudonyms->is_creating = pseudonyms->is_creating || round->is_creating;
+	send_round(pseudonyms, round);
 }
 
 static void give_up(struct pseudonyms *pseudonyms)

@@ -1,8 +1,10 @@
 """Scanning: a caller of another region past its budget is slowed, alarmed about and on record, and learns nothing."""
 import json
+import signal
 import statistics
 import time
 
+from event_mesh import restart
 from mesh import a_station, add_tokens, eventually
 
 AGAIN = {"Cache-Control": "no-cache"}
@@ -14,11 +16,7 @@ def set_budgets(mesh, name, **budgets):
     settings = region.settings()
     settings["budgets"] = budgets
     region.write_settings(settings)
-    region.kill(15)
-    eventually(lambda: not region.is_ready(), what=f"{name} stops")
-    region.start()
-    region = mesh[name]
-    eventually(region.is_ready, what=f"{name} is ready")
+    restart(region, signal.SIGTERM)
     for other in mesh.regions.values():
         if other.name != name:
             eventually(lambda o=other: o.metric("homeward_peer_up", peer=name) == 1, what=f"{other.name} sees {name}")
