@@ -165,6 +165,7 @@ static int set_up(void **state)
 		.checkpoint_interval_ms = 10,
 		.segment_bytes = 1 << 20 };
 	struct strbuf why = STRBUF_INIT;
+	enum status status;
 
 	(void)state;
 	migrate();
@@ -172,7 +173,9 @@ static int set_up(void **state)
 	must(mkdtemp(folder) != NULL);
 	snprintf(key_file, sizeof(key_file), "%s.key", folder);
 	appended = 0;
-	return log_writer_open(&settings, clock_system(), &writer, &why) != STATUS_OK;
+	status = log_writer_open(&settings, clock_system(), &writer, &why);
+	strbuf_release(&why);
+	return status != STATUS_OK;
 }
 
 static int remove_one(const char *path, const struct stat *info, int type, struct FTW *walk)

@@ -9,6 +9,7 @@
 #ifndef SUPPORT_FAULTY_DISK_H
 #define SUPPORT_FAULTY_DISK_H
 
+#include <stdatomic.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -41,7 +42,8 @@ static struct faulty_disk {
 	enum disk_fault fault;
 	int error; /* what DISK_FAILS_ONCE says */
 	long calls, fails_at;
-	bool is_stopped, is_full, does_forget;
+	bool is_stopped, does_forget;
+	atomic_bool is_full; /* tests fill and empty the disk while the writer runs */
 	char paths[DISK_FDS][LOG_PATH_SIZE];
 	struct disk_undo *undo;
 } disk;
@@ -249,7 +251,8 @@ static const struct log_io *disk_start(enum disk_fault fault, long fails_at, int
 	disk.fails_at = fails_at;
 	disk.error = error;
 	disk.calls = 0;
-	disk.is_stopped = disk.is_full = false;
+	disk.is_stopped = false;
+	disk.is_full = false;
 	return &disk.io;
 }
 
