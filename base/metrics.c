@@ -234,6 +234,11 @@ struct metric_series *metric_series(struct metric *metric, ...)
 	return series;
 }
 
+struct metric_series *metric_single(enum metric_kind kind, const char *name, const char *help)
+{
+	return metric_series(metric_register(kind, name, help, NULL), (char *)NULL);
+}
+
 void metric_add(struct metric_series *series, uint64_t amount)
 {
 	atomic_fetch_add_explicit(&series->value, amount, memory_order_relaxed);

@@ -26,6 +26,8 @@ enum metric_kind { METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM };
 struct metric *metric_register(enum metric_kind kind, const char *name, const char *help, const char *labels);
 /* Values in the order of the labels, ended by NULL.  Never NULL; keep the result where it is hot. */
 struct metric_series *metric_series(struct metric *metric, ...) __attribute__((sentinel));
+/* The one series of a metric without labels. */
+struct metric_series *metric_single(enum metric_kind kind, const char *name, const char *help);
 
 void metric_add(struct metric_series *series, uint64_t amount);             /* counter */
 void metric_set(struct metric_series *series, double value);                /* gauge */

@@ -53,7 +53,7 @@ static const char prune_dead[] = "DELETE FROM homeward.dead_letters WHERE seq IN
 
 static struct metric_series *series(const char *name, const char *help)
 {
-	return metric_series(metric_register(METRIC_COUNTER, name, help, NULL), (char *)NULL);
+	return metric_single(METRIC_COUNTER, name, help);
 }
 
 void receipts_init(struct receipts *receipts)

@@ -259,17 +259,11 @@ static void register_metrics(struct access_log *log)
 		log->kinds[i] = metric_series(kinds, entry_kind_name((enum entry_kind)i), (char *)NULL);
 	log->decisions = metric_register(METRIC_COUNTER, "homeward_policy_decisions_total",
 		"Decisions about crossings; rule is the first that decided.", "operation,decision,rule");
-	log->failures = metric_series(
-		metric_register(METRIC_COUNTER, "homeward_access_write_failures_total",
-			"Entries that could not be written; nothing personal was sent for them.", NULL),
-		(char *)NULL);
-	log->gaps = metric_series(
-		metric_register(METRIC_COUNTER, "homeward_access_unrecorded_total",
-			"Crossings let through while the log had failed: not personal, or within the grace.", NULL),
-		(char *)NULL);
-	log->waiting = metric_series(
-		metric_register(METRIC_GAUGE, "homeward_access_queue_entries", "Entries waiting to be on disk.", NULL),
-		(char *)NULL);
+	log->failures = metric_single(METRIC_COUNTER, "homeward_access_write_failures_total",
+		"Entries that could not be written; nothing personal was sent for them.");
+	log->gaps = metric_single(METRIC_COUNTER, "homeward_access_unrecorded_total",
+		"Crossings let through while the log had failed: not personal, or within the grace.");
+	log->waiting = metric_single(METRIC_GAUGE, "homeward_access_queue_entries", "Entries waiting to be on disk.");
 }
 
 static void on_idle(void *arg)

@@ -389,10 +389,8 @@ enum status grants_create(struct access_log *log, int64_t ttl_s, struct grants *
 	grants->flush.run = flush;
 	strbuf_init(&grants->subjects);
 	strbuf_init(&grants->regions);
-	grants->failures = metric_series(
-		metric_register(METRIC_COUNTER, "homeward_grant_write_failures_total",
-			"Statements opening grants that failed; made good from the log.", NULL),
-		(char *)NULL);
+	grants->failures = metric_single(METRIC_COUNTER, "homeward_grant_write_failures_total",
+		"Statements opening grants that failed; made good from the log.");
 	*grants_out = grants;
 	return loop_timer_init(log->loop, &grants->timer, expire, grants);
 }

@@ -230,16 +230,12 @@ static enum status create(const struct log_index_settings *settings, struct log_
 		release(index);
 		return STATUS_NO_MEMORY;
 	}
-	index->position = metric_series(metric_register(METRIC_GAUGE, "homeward_access_index_position",
-						"Entries of the access log that the search index has.", NULL),
-		(char *)NULL);
-	index->lag = metric_series(metric_register(METRIC_GAUGE, "homeward_access_index_lag_entries",
-					   "Entries under the checkpoint that the search index has not.", NULL),
-		(char *)NULL);
-	index->failures = metric_series(
-		metric_register(METRIC_COUNTER, "homeward_access_index_failures_total",
-			"Times the search index could not be written or the log not read.", NULL),
-		(char *)NULL);
+	index->position = metric_single(
+		METRIC_GAUGE, "homeward_access_index_position", "Entries of the access log that the search index has.");
+	index->lag = metric_single(METRIC_GAUGE, "homeward_access_index_lag_entries",
+		"Entries under the checkpoint that the search index has not.");
+	index->failures = metric_single(METRIC_COUNTER, "homeward_access_index_failures_total",
+		"Times the search index could not be written or the log not read.");
 	*index_out = index;
 	return STATUS_OK;
 }

@@ -143,34 +143,24 @@ static enum status recover(struct log_writer *writer, struct log_fault *fault)
 
 void log_writer_register(struct log_writer *writer)
 {
-	writer->durable_gauge = metric_series(
-		metric_register(METRIC_GAUGE, "homeward_access_log_durable_entries", "Entries that are durable.", NULL),
-		(char *)NULL);
-	writer->published_gauge = metric_series(metric_register(METRIC_GAUGE, "homeward_access_log_checkpoint_entries",
-							"Entries that the signed checkpoint covers.", NULL),
-		(char *)NULL);
-	writer->age = metric_series(metric_register(METRIC_GAUGE, "homeward_access_log_checkpoint_age_seconds",
-					    "How long the oldest entry that no checkpoint covers has waited.", NULL),
-		(char *)NULL);
-	writer->failed = metric_series(metric_register(METRIC_GAUGE, "homeward_access_log_failed",
-					       "1 while nothing can be made durable.", NULL),
-		(char *)NULL);
-	writer->queue = metric_series(metric_register(METRIC_GAUGE, "homeward_access_log_queue_bytes",
-					      "Entries waiting to be durable.", NULL),
-		(char *)NULL);
-	writer->syncs = metric_series(metric_register(METRIC_HISTOGRAM, "homeward_access_log_sync_seconds",
-					      "Making one group of entries durable.", NULL),
-		(char *)NULL);
-	writer->groups = metric_series(metric_register(METRIC_COUNTER, "homeward_access_log_groups_total",
-					       "Groups of entries made durable.", NULL),
-		(char *)NULL);
-	writer->size_ratio = metric_series(metric_register(METRIC_GAUGE, "homeward_access_log_volume_used_ratio",
-						   "How full the volume of the log is.", NULL),
-		(char *)NULL);
+	writer->durable_gauge = metric_single(
+		METRIC_GAUGE, "homeward_access_log_durable_entries", "Entries that are durable.");
+	writer->published_gauge = metric_single(
+		METRIC_GAUGE, "homeward_access_log_checkpoint_entries", "Entries that the signed checkpoint covers.");
+	writer->age = metric_single(METRIC_GAUGE, "homeward_access_log_checkpoint_age_seconds",
+		"How long the oldest entry that no checkpoint covers has waited.");
+	writer->failed = metric_single(
+		METRIC_GAUGE, "homeward_access_log_failed", "1 while nothing can be made durable.");
+	writer->queue = metric_single(
+		METRIC_GAUGE, "homeward_access_log_queue_bytes", "Entries waiting to be durable.");
+	writer->syncs = metric_single(
+		METRIC_HISTOGRAM, "homeward_access_log_sync_seconds", "Making one group of entries durable.");
+	writer->groups = metric_single(
+		METRIC_COUNTER, "homeward_access_log_groups_total", "Groups of entries made durable.");
+	writer->size_ratio = metric_single(
+		METRIC_GAUGE, "homeward_access_log_volume_used_ratio", "How full the volume of the log is.");
 	/* There is no code that could count here; the test that reads it is the promise. */
-	(void)metric_series(metric_register(METRIC_COUNTER, "homeward_access_log_dropped_total",
-				    "Entries dropped: always 0.", NULL),
-		(char *)NULL);
+	(void)metric_single(METRIC_COUNTER, "homeward_access_log_dropped_total", "Entries dropped: always 0.");
 	metric_set(writer->durable_gauge, (double)log_writer_durable(writer));
 	metric_set(writer->published_gauge, (double)log_writer_published(writer));
 	metric_set(writer->failed, 0);
