@@ -87,6 +87,10 @@ void dev_signals_block(void);
 MUST_CHECK enum status dev_pause(void);
 void dev_wait_for_end(void);
 
+#define DEV_PROGRAM_SIZE 4096
+/* The path of this very program, for starting it again. */
+MUST_CHECK enum status dev_own_program(char program_out[DEV_PROGRAM_SIZE], struct strbuf *why);
+
 struct dev_spawn {
 	const char *const *arguments; /* the program's path first, ended by NULL */
 	const char *log_path;         /* its output is added there */

@@ -307,15 +307,11 @@ enum status dev_broker_wait(const struct dev_mesh *mesh, const struct dev_region
 static enum status run_mesh(const struct dev_mesh *mesh, const char *what, const char *option, struct strbuf *why)
 {
 	struct strbuf file = STRBUF_INIT, log = STRBUF_INIT;
-	char program[4096];
-	ssize_t size = readlink("/proc/self/exe", program, sizeof(program) - 1);
-	enum status status;
+	char program[DEV_PROGRAM_SIZE];
+	enum status status = dev_own_program(program, why);
 
-	if (size <= 0) {
-		strbuf_adds(why, "/proc/self/exe cannot be read");
-		return STATUS_IO;
-	}
-	program[size] = '\0';
+	if (status != STATUS_OK)
+		return status;
 	const char *const arguments[] = { program, "mesh", what, "--mesh",
 		dev_path(mesh, NULL, DEV_BROKERS_FILE, &file), option, NULL };
 	struct dev_spawn spawn = { arguments, dev_path(mesh, NULL, "brokers.log", &log), geteuid(), getegid() };

@@ -133,15 +133,11 @@ enum status dev_settings_write(const struct dev_mesh *mesh, const struct dev_reg
 enum status dev_daemon_start(const struct dev_mesh *mesh, struct dev_region *region, struct strbuf *why)
 {
 	struct strbuf config = STRBUF_INIT, ports = STRBUF_INIT, log = STRBUF_INIT;
-	char program[4096];
-	ssize_t size = readlink("/proc/self/exe", program, sizeof(program) - 1);
-	enum status status;
+	char program[DEV_PROGRAM_SIZE];
+	enum status status = dev_own_program(program, why);
 
-	if (size <= 0) {
-		strbuf_adds(why, "/proc/self/exe cannot be read");
-		return STATUS_IO;
-	}
-	program[size] = '\0';
+	if (status != STATUS_OK)
+		return status;
 	dev_path(mesh, region, "homeward.conf", &config);
 	dev_path(mesh, region, "ports.json", &ports);
 	dev_path(mesh, region, "homeward.log", &log);

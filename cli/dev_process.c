@@ -128,6 +128,18 @@ void dev_process_end(struct dev_process *process, int64_t timeout_ms)
 	*process = (struct dev_process){ .pid = 0 };
 }
 
+enum status dev_own_program(char program_out[DEV_PROGRAM_SIZE], struct strbuf *why)
+{
+	ssize_t size = readlink("/proc/self/exe", program_out, DEV_PROGRAM_SIZE - 1);
+
+	if (size <= 0) {
+		strbuf_adds(why, "/proc/self/exe cannot be read");
+		return STATUS_IO;
+	}
+	program_out[size] = '\0';
+	return STATUS_OK;
+}
+
 /* In the child: only async-signal-safe calls, but for initgroups, and there are no threads to hold its locks. */
 static void become(const struct dev_spawn *spawn, int log_file, int pipe_file)
 {
