@@ -143,6 +143,12 @@ class Region:
             eventually(lambda: log_size(directory) >= durable, what=f"{self.name}'s checkpoint of {durable:.0f} entries")
         return [json.loads(entry) for entry in log_entries(directory)]
 
+    def await_index(self):
+        """Returns once the search index holds all of the access log that was durable when this was called."""
+        durable = self.metric("homeward_access_log_durable_entries")
+        eventually(lambda: self.metric("homeward_access_index_position") >= durable, within_s=20,
+                   what=f"{self.name}'s search index has {durable:.0f} entries")
+
     def is_alive(self):
         try:
             return self.session.get(self.url("/livez", admin=True), timeout=2).status_code == 200

@@ -39,8 +39,8 @@ def crossed(mesh):
     [card] = good_tokens(na)
     assert eu.get("token", card, purpose="analytics", caller="insights", station=a_station(eu)).status_code in (403, 404)
     assert eu.authorize(UNKNOWN_CARD, a_station(eu)).status_code == 200
-    eventually(lambda: all(region.sql("SELECT count(*) FROM homeward.exchanges WHERE kind = 'got'")[0][0] >= count
-                           for region, count in ((eu, 5), (na, 3))), what="the index of both regions")
+    for region in (na, eu):
+        region.await_index()
     return na, eu
 
 

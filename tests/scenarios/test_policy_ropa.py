@@ -1,7 +1,7 @@
 """The record of processing activities: what may leave from the policy, what has left from the access log."""
 import json
 
-from mesh import a_station, eventually, good_tokens, homeward
+from mesh import a_station, good_tokens, homeward
 
 
 def test_the_record_counts_what_crossed_under_each_rule(mesh):
@@ -9,8 +9,7 @@ def test_the_record_counts_what_crossed_under_each_rule(mesh):
     first, second = good_tokens(na, 2)
     for card in (first, second, first):
         assert eu.authorize(card, a_station(eu), headers={"Cache-Control": "no-cache"}).json()["status"] == "ALLOWED"
-    indexed = "SELECT count(*) FROM homeward.exchanges WHERE kind = 'serve'"
-    eventually(lambda: na.sql(indexed)[0][0] == 3, within_s=20, what="the crossings are indexed")
+    na.await_index()
 
     record = json.loads(homeward("policy", "ropa", "--config", na.config, "--json").stdout)
     assert record["region"] == "na" and record["former_rules"] == []
