@@ -12,6 +12,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define TEMPORARY_SIZE (LOG_PATH_SIZE + 8)
+
 static int system_open(void *arg, const char *path, int flags, mode_t mode)
 {
 	(void)arg;
@@ -129,26 +131,63 @@ static enum status sync_file(const struct log_io *io, int fd, const char *path, 
 	return status;
 }
 
-enum status log_io_replace(
-	const struct log_io *io, const char *path, const void *bytes, size_t size, mode_t mode, struct log_fault *fault)
+static void temporary_name(const char *path, char temporary[TEMPORARY_SIZE])
 {
-	char temporary[LOG_PATH_SIZE + 8];
-	enum status status;
-	int fd;
+	snprintf(temporary, TEMPORARY_SIZE, "%s.new", path);
+}
 
-	snprintf(temporary, sizeof(temporary), "%s.new", path);
-	fd = io->open(io->arg, temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode);
-	if (fd < 0)
+enum status log_io_begin(const struct log_io *io, const char *path, const void *bytes, size_t size, mode_t mode,
+	int *fd_out, struct log_fault *fault)
+{
+	char temporary[TEMPORARY_SIZE];
+	enum status status;
+
+	temporary_name(path, temporary);
+	*fd_out = io->open(io->arg, temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode);
+	if (*fd_out < 0)
 		return log_fault_set(fault, "make", temporary);
-	status = log_io_write(io, fd, temporary, bytes, size, 0, fault);
-	if (status == STATUS_OK)
-		status = sync_file(io, fd, temporary, fault);
+	status = log_io_write(io, *fd_out, temporary, bytes, size, 0, fault);
+	if (status != STATUS_OK) {
+		log_io_abandon(io, *fd_out, path);
+		*fd_out = -1;
+		return status;
+	}
+	/* A hint, so its outcome is nothing: what counts is the fsync. */
+	(void)sync_file_range(*fd_out, 0, 0, SYNC_FILE_RANGE_WRITE);
+	return STATUS_OK;
+}
+
+enum status log_io_finish(const struct log_io *io, int fd, const char *path, struct log_fault *fault)
+{
+	char temporary[TEMPORARY_SIZE];
+	enum status status;
+
+	temporary_name(path, temporary);
+	status = sync_file(io, fd, temporary, fault);
 	close(fd);
 	if (status == STATUS_OK && io->rename(io->arg, temporary, path) != 0)
 		status = log_fault_set(fault, "rename a new file to", path);
 	if (status != STATUS_OK)
 		(void)io->unlink(io->arg, temporary);
 	return status;
+}
+
+void log_io_abandon(const struct log_io *io, int fd, const char *path)
+{
+	char temporary[TEMPORARY_SIZE];
+
+	temporary_name(path, temporary);
+	close(fd);
+	(void)io->unlink(io->arg, temporary);
+}
+
+enum status log_io_replace(
+	const struct log_io *io, const char *path, const void *bytes, size_t size, mode_t mode, struct log_fault *fault)
+{
+	int fd;
+	enum status status = log_io_begin(io, path, bytes, size, mode, &fd, fault);
+
+	return status == STATUS_OK ? log_io_finish(io, fd, path, fault) : status;
 }
 
 enum status log_io_sync_folder(const struct log_io *io, const char *folder, struct log_fault *fault)

@@ -47,7 +47,16 @@ bool log_fault_is_space(const struct log_fault *fault);
 /* All of it, however many writes that takes. */
 MUST_CHECK enum status log_io_write(const struct log_io *io, int fd, const char *path, const void *bytes, size_t size,
 	off_t offset, struct log_fault *fault);
-/* Temporary file beside it, fsync, rename.  The folder is the caller's to sync. */
+/*
+ * A file under a temporary name beside `path`, written and on its way to the disk; *fd_out is the caller's for one of
+ * the two below.  Several begun before the first is made durable share one commit of the file system's journal.
+ */
+MUST_CHECK enum status log_io_begin(const struct log_io *io, const char *path, const void *bytes, size_t size,
+	mode_t mode, int *fd_out, struct log_fault *fault);
+/* fsync and close, then rename; the folder is the caller's to sync.  Nothing is left where it fails. */
+MUST_CHECK enum status log_io_finish(const struct log_io *io, int fd, const char *path, struct log_fault *fault);
+void log_io_abandon(const struct log_io *io, int fd, const char *path);
+/* Both in turn. */
 MUST_CHECK enum status log_io_replace(const struct log_io *io, const char *path, const void *bytes, size_t size,
 	mode_t mode, struct log_fault *fault);
 MUST_CHECK enum status log_io_sync_folder(const struct log_io *io, const char *folder, struct log_fault *fault);

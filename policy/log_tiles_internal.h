@@ -11,6 +11,7 @@
 #include "policy/tile.h"
 
 #define FOLDERS_MAX 32 /* with new names, waiting for their sync */
+#define FILES_MAX 64   /* written, waiting for theirs */
 #define KEPT_SIZES 4   /* checkpoints whose partial tiles are still there */
 
 /* The right edge of the tree of `size` entries. */
@@ -30,6 +31,11 @@ struct log_tiles {
 	struct edge now, next;
 	uint64_t kept[KEPT_SIZES];
 	size_t kept_next;
+	struct {
+		int fd;
+		char path[LOG_PATH_SIZE];
+	} files[FILES_MAX];
+	size_t file_count;
 	char folders[FOLDERS_MAX][LOG_PATH_SIZE];
 	size_t folder_count;
 };
