@@ -22,8 +22,9 @@
 
 #define GRANTS_MAX 10000  /* outstanding: as many as lookups can be in flight */
 #define ROUND_MAX 1000    /* questions in one query */
-#define OPENED_SLOTS 4096 /* remembered as open */
-#define RENEW_PERCENT 5   /* of its time; a grant that has more left is not touched */
+#define OPENED_SETS 16384 /* remembered as open, each set of so many: 1 MiB */
+#define OPENED_WAYS 4
+#define RENEW_PERCENT 5 /* of its time; a grant that has more left is not touched */
 
 struct grant_question {
 	struct grant_question *next;
@@ -63,7 +64,7 @@ struct grants {
 
 	int64_t ttl_s;
 	char ttl_text[24];
-	struct opened opened[OPENED_SLOTS];
+	struct opened opened[OPENED_SETS][OPENED_WAYS];
 	struct strbuf subjects, regions; /* to be opened */
 	size_t opening;
 	int statements; /* opening, in flight */
@@ -82,7 +83,8 @@ static const char open_grants[] =
 	"FROM (SELECT set_config('synchronous_commit', 'off', true)) AS without_sync, "
 	"unnest($1::text[], $2::text[]) AS e(subject, region) ORDER BY e.subject, e.region "
 	"ON CONFLICT (subject, region) DO UPDATE SET expires_at = excluded.expires_at, opened_at = CASE WHEN "
-	"grants.expires_at < now() THEN excluded.opened_at ELSE grants.opened_at END";
+	"grants.expires_at < now() THEN excluded.opened_at ELSE grants.opened_at END "
+	"WHERE grants.expires_at < excluded.expires_at - $3::bigint * interval '0.05 second'"; /* RENEW_PERCENT */
 
 static void watch(struct grants *grants, int64_t deadline_ms);
 
@@ -208,16 +210,33 @@ static void flush_soon(struct grants *grants)
 	}
 }
 
+/* False when it was opened lately.  What has to make room is what will be due first. */
+static bool note_opened(struct opened set[OPENED_WAYS], uint64_t hash, int64_t now_ms, int64_t renew_ms)
+{
+	struct opened *place = &set[0];
+
+	for (size_t i = 0; i < OPENED_WAYS; i++) {
+		if (set[i].hash == hash) {
+			if (now_ms < set[i].renew_ms)
+				return false;
+			place = &set[i];
+			break;
+		}
+		if (set[i].renew_ms < place->renew_ms)
+			place = &set[i];
+	}
+	place->hash = hash;
+	place->renew_ms = renew_ms;
+	return true;
+}
+
 void grant_open(struct grants *grants, const char *subject, const char *region)
 {
 	int64_t now_ms = loop_now_ms(grants->log->loop);
 	uint64_t hash = hash_key64(subject, strlen(subject), hash_key64(region, strlen(region), 0));
-	struct opened *opened = &grants->opened[hash % OPENED_SLOTS];
 
-	if (opened->hash == hash && now_ms < opened->renew_ms)
+	if (!note_opened(grants->opened[hash % OPENED_SETS], hash, now_ms, now_ms + grants->ttl_s * 10 * RENEW_PERCENT))
 		return;
-	opened->hash = hash;
-	opened->renew_ms = now_ms + grants->ttl_s * 10 * RENEW_PERCENT;
 	if (grants->opening == 0) {
 		strbuf_addc(&grants->subjects, '{');
 		strbuf_addc(&grants->regions, '{');
