@@ -26,6 +26,9 @@
 #define LOOK_MS 100      /* between looks at the checkpoint, a file of a few hundred bytes */
 #define PAUSE_MS_MIN 100 /* before trying again */
 #define PAUSE_MS_MAX 5000
+#define BUSY_ENTRIES_PER_S 1000 /* the log grows by more: lookups come first */
+#define BUSY_SHARE 5            /* then the index takes one part of so many of its pace */
+#define GROWTH_MS 1000          /* over which growth is measured */
 #define OPEN_MS 5000
 #define STATEMENT_MS 20000
 #define EMPTYING_MS 3600000 /* rows of years */
@@ -43,6 +46,10 @@ struct log_index {
 	struct database_session *session;
 	struct log_index_rows rows;
 	uint64_t next; /* position, while there is a session */
+	struct {
+		uint64_t size; /* of the log, when it was last measured */
+		int64_t at_ms, per_s;
+	} growth;
 	struct metric_series *position, *lag, *failures;
 	struct log_limit failed;
 };
@@ -148,10 +155,30 @@ static enum status prepare(struct log_index *index, struct strbuf *why)
 	return status == STATUS_OK && index->session == NULL ? connect(index, why) : status;
 }
 
+int64_t log_index_pace(int64_t entries_per_s, int64_t growth_per_s)
+{
+	if (entries_per_s < BUSY_SHARE || growth_per_s <= BUSY_ENTRIES_PER_S)
+		return entries_per_s;
+	return entries_per_s / BUSY_SHARE;
+}
+
+static void measure_growth(struct log_index *index, uint64_t size)
+{
+	int64_t now_ms = clock_monotonic_ms(clock_system());
+
+	if (now_ms - index->growth.at_ms < GROWTH_MS)
+		return;
+	if (index->growth.at_ms != 0)
+		index->growth.per_s = (int64_t)(size - index->growth.size) * 1000 / (now_ms - index->growth.at_ms);
+	index->growth.size = size;
+	index->growth.at_ms = now_ms;
+}
+
 /* Copies what there is; *wait_ms_out: before the next time. */
 static enum status follow(struct log_index *index, int64_t *wait_ms_out, struct strbuf *why)
 {
 	uint64_t count = 0, size;
+	int64_t pace;
 	enum status status = prepare(index, why);
 
 	if (status != STATUS_OK)
@@ -162,8 +189,10 @@ static enum status follow(struct log_index *index, int64_t *wait_ms_out, struct 
 	metric_set(index->position, (double)index->next);
 	metric_set(index->lag, (double)(size - index->next));
 	*wait_ms_out = index->next < size ? 0 : LOOK_MS;
-	if (index->entries_per_s > 0 && (int64_t)count * 1000 / index->entries_per_s > *wait_ms_out)
-		*wait_ms_out = (int64_t)count * 1000 / index->entries_per_s;
+	measure_growth(index, size);
+	pace = log_index_pace(index->entries_per_s, index->growth.per_s);
+	if (pace > 0 && (int64_t)count * 1000 / pace > *wait_ms_out)
+		*wait_ms_out = (int64_t)count * 1000 / pace;
 	return status;
 }
 

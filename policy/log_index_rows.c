@@ -55,6 +55,9 @@ void log_index_rows_init(struct log_index_rows *rows)
 		strbuf_init(&rows->contexts[i]);
 	for (int i = 0; i < INDEX_GRANT_COLUMNS; i++)
 		strbuf_init(&rows->grants[i]);
+	for (int i = 0; i < INDEX_CONTEXT_SLOTS; i++)
+		strbuf_init(&rows->known[i].columns);
+	strbuf_init(&rows->columns);
 }
 
 void log_index_rows_release(struct log_index_rows *rows)
@@ -65,6 +68,9 @@ void log_index_rows_release(struct log_index_rows *rows)
 		strbuf_release(&rows->contexts[i]);
 	for (int i = 0; i < INDEX_GRANT_COLUMNS; i++)
 		strbuf_release(&rows->grants[i]);
+	for (int i = 0; i < INDEX_CONTEXT_SLOTS; i++)
+		strbuf_release(&rows->known[i].columns);
+	strbuf_release(&rows->columns);
 }
 
 static void begin_arrays(struct strbuf *arrays, int count)
@@ -86,7 +92,8 @@ void log_index_rows_begin(struct log_index_rows *rows, uint64_t first)
 
 void log_index_rows_forget(struct log_index_rows *rows)
 {
-	memset(rows->known, 0, sizeof(rows->known));
+	for (int i = 0; i < INDEX_CONTEXT_SLOTS; i++)
+		strbuf_reset(&rows->known[i].columns);
 }
 
 static void add_text(struct strbuf *array, const char *text, bool is_first)
@@ -96,7 +103,11 @@ static void add_text(struct strbuf *array, const char *text, bool is_first)
 
 static void add_number(struct strbuf *array, int64_t number, bool is_first)
 {
-	strbuf_addf(array, is_first ? "%lld" : ",%lld", (long long)number);
+	if (!is_first)
+		strbuf_addc(array, ',');
+	if (number < 0)
+		strbuf_addc(array, '-');
+	strbuf_add_unsigned(array, number < 0 ? 0 - (uint64_t)number : (uint64_t)number);
 }
 
 /* ---- contexts ---- */
@@ -119,38 +130,53 @@ static void context_columns(const struct entry *entry, const char *columns[INDEX
 	columns[13] = ttl;
 }
 
-static void digest_of(const char *const columns[INDEX_CONTEXT_COLUMNS], char digest[INDEX_DIGEST_SIZE])
+static void digest_of(const struct strbuf *columns, char digest[INDEX_DIGEST_SIZE])
 {
-	struct strbuf text = STRBUF_INIT;
 	uint8_t hash[SHA256_SIZE];
 
-	for (int i = 1; i < INDEX_CONTEXT_COLUMNS; i++)
-		strbuf_add(&text, columns[i], strlen(columns[i]) + 1);
-	hash_sha256(text.data, text.length, hash);
-	for (int i = 0; i < 16; i++)
-		snprintf(digest + 2 * i, 3, "%02x", hash[i]);
-	strbuf_release(&text);
+	hash_sha256(columns->data, columns->length, hash);
+	*hex_format(hash, (INDEX_DIGEST_SIZE - 1) / 2, digest) = '\0';
+}
+
+/* Its place among those known; is_new_out: it is not there yet. */
+static struct index_context *find_context(struct log_index_rows *rows, bool *is_new_out)
+{
+	uint64_t hash = hash_key64(rows->columns.data, rows->columns.length, 0);
+	struct index_context *context = &rows->known[hash % INDEX_CONTEXT_SLOTS];
+
+	*is_new_out = context->columns.length != rows->columns.length ||
+		      memcmp(context->columns.data, rows->columns.data, rows->columns.length) != 0;
+	return context;
 }
 
 static void add_context(struct log_index_rows *rows, const struct entry *entry, const char *kind)
 {
 	const char *columns[INDEX_CONTEXT_COLUMNS];
-	char ttl[24], *digest = rows->digests[rows->count];
-	uint64_t *slot, hash;
+	struct index_context *context;
+	char ttl[24];
+	bool is_new;
 
 	context_columns(entry, columns, ttl);
 	if (kind != NULL)
 		columns[1] = kind;
-	digest_of(columns, digest);
-	columns[0] = digest;
-	hash = hash_key64(digest, INDEX_DIGEST_SIZE - 1, 0) | 1;
-	slot = &rows->known[hash % INDEX_CONTEXT_SLOTS];
-	if (*slot == hash)
+	strbuf_reset(&rows->columns);
+	for (int i = 1; i < INDEX_CONTEXT_COLUMNS; i++)
+		strbuf_add(&rows->columns, columns[i], strlen(columns[i]) + 1);
+	if (!strbuf_ok(&rows->columns)) {
+		rows->entries[0].failed = true;
 		return;
-	*slot = hash;
-	for (int i = 0; i < INDEX_CONTEXT_COLUMNS; i++)
-		add_text(&rows->contexts[i], columns[i], rows->new_count == 0);
-	rows->new_count++;
+	}
+	context = find_context(rows, &is_new);
+	if (is_new) {
+		digest_of(&rows->columns, context->digest);
+		strbuf_reset(&context->columns);
+		strbuf_add(&context->columns, rows->columns.data, rows->columns.length);
+		columns[0] = context->digest;
+		for (int i = 0; i < INDEX_CONTEXT_COLUMNS; i++)
+			add_text(&rows->contexts[i], columns[i], rows->new_count == 0);
+		rows->new_count++;
+	}
+	add_text(&rows->entries[1], context->digest, rows->count == 0);
 }
 
 /* ---- entries ---- */
@@ -170,16 +196,12 @@ static void add_grant(struct log_index_rows *rows, const struct entry *entry)
 
 void log_index_rows_add(struct log_index_rows *rows, const char *text, size_t size)
 {
-	struct entry *entry = calloc(1, sizeof(*entry));
+	struct entry *entry = &rows->entry;
 	char exchange[EXCHANGE_ID_TEXT_SIZE] = "", hash[2 * ENTRY_HASH_SIZE + 1] = "";
 	bool is_first = rows->count == 0, is_readable;
 	const char *what = NULL;
 
 	must(rows->count < INDEX_BATCH_ENTRIES);
-	if (entry == NULL) {
-		rows->entries[0].failed = true;
-		return;
-	}
 	is_readable = entry_read(text, size, entry, &what) == STATUS_OK;
 	if (!is_readable) {
 		memset(entry, 0, sizeof(*entry));
@@ -190,11 +212,10 @@ void log_index_rows_add(struct log_index_rows *rows, const char *text, size_t si
 	}
 	if (entry->has_exchange)
 		exchange_id_format(&entry->exchange, exchange);
-	for (int i = 0; entry->has_record_hash && i < ENTRY_HASH_SIZE; i++)
-		snprintf(hash + 2 * i, 3, "%02x", entry->record_hash[i]);
-	add_context(rows, entry, is_readable ? NULL : "unreadable");
+	if (entry->has_record_hash)
+		*hex_format(entry->record_hash, ENTRY_HASH_SIZE, hash) = '\0';
 	add_number(&rows->entries[0], entry->at_us, is_first);
-	add_text(&rows->entries[1], rows->digests[rows->count], is_first);
+	add_context(rows, entry, is_readable ? NULL : "unreadable");
 	add_text(&rows->entries[2], exchange, is_first);
 	add_text(&rows->entries[3], entry->subject, is_first);
 	add_text(&rows->entries[4], hash, is_first);
@@ -203,7 +224,6 @@ void log_index_rows_add(struct log_index_rows *rows, const char *text, size_t si
 	if (is_readable)
 		add_grant(rows, entry);
 	rows->count++;
-	free(entry);
 }
 
 static bool end_arrays(struct strbuf *arrays, int count, const char **parameters)

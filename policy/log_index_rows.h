@@ -11,13 +11,20 @@
 
 #include "base/database.h"
 #include "base/strbuf.h"
+#include "policy/entry.h"
 
 #define INDEX_BATCH_ENTRIES 2000
 #define INDEX_CONTEXT_COLUMNS 14 /* digest and what it is of */
 #define INDEX_ENTRY_COLUMNS 7
 #define INDEX_GRANT_COLUMNS 3
 #define INDEX_DIGEST_SIZE 33
-#define INDEX_CONTEXT_SLOTS 4096 /* remembered between batches */
+#define INDEX_CONTEXT_SLOTS 1024 /* remembered between batches */
+
+/* One that PostgreSQL has given a number. */
+struct index_context {
+	struct strbuf columns; /* all but the digest, each with its NUL; empty: none */
+	char digest[INDEX_DIGEST_SIZE];
+};
 
 struct log_index_rows {
 	uint64_t first;
@@ -25,8 +32,9 @@ struct log_index_rows {
 	struct strbuf entries[INDEX_ENTRY_COLUMNS];
 	struct strbuf contexts[INDEX_CONTEXT_COLUMNS]; /* those not known to be there */
 	struct strbuf grants[INDEX_GRANT_COLUMNS];
-	char digests[INDEX_BATCH_ENTRIES][INDEX_DIGEST_SIZE];
-	uint64_t known[INDEX_CONTEXT_SLOTS]; /* hash of a digest that is in PostgreSQL */
+	struct index_context known[INDEX_CONTEXT_SLOTS];
+	struct entry entry;    /* the one that is being added */
+	struct strbuf columns; /* of its context */
 };
 
 void log_index_rows_init(struct log_index_rows *rows);

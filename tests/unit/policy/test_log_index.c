@@ -194,6 +194,16 @@ static int tear_down(void **state)
 	return unlink(key_file);
 }
 
+static void test_gives_way_to_lookups(void **state)
+{
+	(void)state;
+	assert_int_equal(log_index_pace(5000, 0), 5000);
+	assert_int_equal(log_index_pace(5000, 1000), 5000);
+	assert_int_equal(log_index_pace(5000, 1001), 1000);
+	assert_int_equal(log_index_pace(0, 1000000), 0); /* no bound */
+	assert_int_equal(log_index_pace(3, 1000000), 3); /* never so slow that it would stand */
+}
+
 static void test_rows(void **state)
 {
 	struct log_index *index = start();
@@ -333,6 +343,7 @@ static void test_searches_use_an_index(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_gives_way_to_lookups),
 		cmocka_unit_test_setup_teardown(test_rows, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_server_goes_away, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_two_follow, set_up, tear_down),
