@@ -141,6 +141,11 @@ static void shadow(void *arg, struct http_request *request)
 	policy_release_reference(policy);
 }
 
+static void events(void *arg, struct http_request *request)
+{
+	system_events_answer(((struct service *)arg)->system, request);
+}
+
 /* The whole of a text is `size_min` to `size_max` of these characters. */
 static bool is_made_of(const char *text, const char *letters, size_t size_min, size_t size_max)
 {
@@ -180,6 +185,7 @@ static const struct http_route routes[] = {
 	{ "GET", "/startupz", started },
 	{ "GET", "/metrics", metrics },
 	{ "GET", "/admin/v1/status", status },
+	{ "GET", "/admin/v1/events", events },
 	{ "POST", "/admin/v1/audit/export", audit_export },
 	{ "POST", "/admin/v1/reload", reload },
 	{ "POST", "/admin/v1/subjects/erase", service_erase },

@@ -19,7 +19,6 @@
 #include "base/metrics.h"
 #include "base/schema.h"
 
-#define LAPSE_WARN_MS 60000           /* between reminders of a certificate or list that is out of date */
 #define UPKEEP_MS 1000                /* certificate files are looked at, and a late migration tried, this often */
 #define DELEGATE_WAITING_MAX 20000    /* lookups queued for one peer on one engine before new ones are refused */
 #define PEER_CONNECTION_AGE_MS 300000 /* so that a revoked or rotated certificate does not live on in a connection */
@@ -140,7 +139,7 @@ static enum status start_engine(struct service *service, struct engine *engine, 
 	struct access_log_settings log = { settings->region, key, settings->grant.ttl_s, service->log_writer,
 		service->keyring, &service->unrecorded,
 		settings->access_log.mode == ACCESS_LOG_GRACE ? settings->access_log.grace_s : 0,
-		settings->access_log.mode == ACCESS_LOG_OFF };
+		settings->access_log.mode == ACCESS_LOG_OFF, service->denials };
 	struct delegate_settings delegate = { settings->delegate.batch_max, settings->delegate.connections_max,
 		settings->delegate.linger_ms, DELEGATE_WAITING_MAX };
 	enum status status;
@@ -175,35 +174,11 @@ static enum status start_engines(struct service *service, struct strbuf *why)
 	status = access_key_load(settings->access_log.key_file, key, why);
 	for (size_t i = 0; i < service->engine_count && status == STATUS_OK; i++)
 		status = start_engine(service, &service->engines[i], (int)i, key);
+	memcpy(service->subject_key, key, sizeof(key));
 	explicit_bzero(key, sizeof(key));
 	if (status != STATUS_OK && why->length == 0)
 		strbuf_addf(why, "engines: %s", status_name(status));
 	return status;
-}
-
-static bool is_lapsed(const char *setting, int64_t expires_s, const char *meaning)
-{
-	if (expires_s == 0 || clock_wall_us(clock_system()) / 1000000 < expires_s)
-		return false;
-	LOG_ERROR("certificate_lapsed", "setting", setting, "meaning", meaning);
-	return true;
-}
-
-/* Said again and again while it lasts: nothing else explains why the other regions are refused. */
-static void warn_of_lapses(struct service *service)
-{
-	int64_t now_ms = clock_monotonic_ms(clock_system());
-	int64_t leaf_s = 0, ca_s = 0, crl_s = 0;
-	bool is_any;
-
-	if (now_ms < service->warn_lapse_ms)
-		return;
-	tls_store_expiry(service->tls, &leaf_s, &ca_s, &crl_s);
-	is_any = is_lapsed("tls.certificate", leaf_s, "other regions refuse this one");
-	is_any |= is_lapsed("tls.ca", ca_s, "whom this authority signed is refused");
-	is_any |= is_lapsed("tls.crl", crl_s, "every other region is refused until there is a newer list");
-	if (is_any)
-		service->warn_lapse_ms = now_ms + LAPSE_WARN_MS;
 }
 
 /* Once a second on the control loop. */
@@ -216,12 +191,12 @@ static void do_upkeep(void *arg)
 	if (tls_store_has_changed(service->tls, &was_refused)) {
 		/* Tried each second, for a certificate may only be early; said once for each change. */
 		if (tls_store_reload(service->tls, &why) == STATUS_OK)
-			LOG_INFO("certificates_reloaded");
+			service_events_look(service);
 		else if (!was_refused)
 			LOG_ERROR("certificates_reload_refused", "reason", why.data);
 		strbuf_reset(&why);
 	}
-	warn_of_lapses(service);
+	service_events_tend(service);
 	service_log_tend(service);
 	service_forget_tend(service);
 	if (!service->is_migrated) {
@@ -258,6 +233,7 @@ static enum status start_control(struct service *service, struct strbuf *why)
 		status = peers_probe(service->peers, service->control, service->control_client);
 	if (status == STATUS_OK)
 		status = service_cosigning_start(service);
+	service_system_follow(service);
 	if (status != STATUS_OK)
 		strbuf_addf(why, "control loop: %s", status_name(status));
 	else
@@ -275,8 +251,8 @@ static enum status start_services(struct service *service, struct strbuf *why)
 	struct locator_settings locator = { locator_engines, service->engine_count, service->gate, service->routes,
 		service->peers, clock_system(), random_system(), service->settings, { service_note_tap, service } };
 	struct peer_service_settings peer = { serve_engines, service->engine_count, service->gate, { NULL, NULL },
-		clock_system(), service->settings, { NULL, NULL }, NULL, { service_found_travel, service },
-		{ service_forget, service }, NULL };
+		clock_system(), service->settings, { service_budget_alarmed, service }, NULL,
+		{ service_found_travel, service }, { service_forget, service }, NULL };
 	enum status status = service_start_travel(service);
 
 	for (size_t i = 0; i < service->engine_count; i++) {
@@ -299,27 +275,6 @@ static enum status start_services(struct service *service, struct strbuf *why)
 	}
 	if (status != STATUS_OK && why->length == 0)
 		strbuf_addf(why, "locator: %s", status_name(status));
-	return status;
-}
-
-static void forget_object(void *locator, const struct object_id *object)
-{
-	(void)locator_forget(locator, object);
-}
-
-/* Regions without a broker have no events, and nothing of them runs. */
-static enum status start_events(struct service *service, struct strbuf *why)
-{
-	const struct engine *engine = &service->engines[0];
-	struct events_settings events = { service->settings, service->dsn.data, engine->loop, engine->database,
-		service->gate, engine->log, { forget_object, service->locator } };
-	enum status status;
-
-	if (service->settings->events.broker[0] == '\0')
-		return STATUS_OK;
-	status = events_start(&events, &service->events, why);
-	if (status == STATUS_OK)
-		locator_take_events(service->locator, &(struct locator_events){ events_submit, service->events });
 	return status;
 }
 
@@ -488,6 +443,8 @@ enum status service_start(struct settings *settings, struct service **service_ou
 
 	status = start_health(service);
 	if (status == STATUS_OK)
+		status = service_system_start(service);
+	if (status == STATUS_OK)
 		status = start_identity(service, why);
 	if (status == STATUS_OK)
 		status = start_schema(service, why);
@@ -504,7 +461,7 @@ enum status service_start(struct settings *settings, struct service **service_ou
 	if (status == STATUS_OK)
 		status = start_loops(service, why);
 	if (status == STATUS_OK)
-		status = start_events(service, why);
+		status = service_events_start(service, why);
 	if (status == STATUS_OK)
 		status = start_listeners(service, why);
 	if (status != STATUS_OK) {
@@ -562,6 +519,7 @@ static void stop_engine(struct engine *engine)
 void service_stop(struct service *service)
 {
 	/* Listeners first: nothing new comes in.  Then the loops: nothing runs.  Then what lived on them. */
+	system_events_refuse(service->system);
 	http_server_stop(service->api);
 	http_server_stop(service->api_unix);
 	http_server_stop(service->peer);
@@ -587,6 +545,7 @@ void service_stop(struct service *service)
 	database_destroy(service->records_database);
 	loop_destroy(service->control);
 	peers_destroy(service->peers);
+	service_system_stop(service);
 	gate_destroy(service->gate);
 	tls_store_destroy(service->tls);
 	health_destroy(service->health);
@@ -594,5 +553,6 @@ void service_stop(struct service *service)
 	pthread_mutex_destroy(&service->reload_lock);
 	settings_destroy(service->current);
 	settings_destroy(service->settings);
+	explicit_bzero(service->subject_key, sizeof(service->subject_key));
 	free(service);
 }

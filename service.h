@@ -58,8 +58,16 @@ struct service {
 	struct http_client *control_client;
 	struct loop_timer upkeep;
 	int64_t warn_lapse_ms; /* when to say again that a certificate has lapsed */
-	bool is_migrated;      /* control loop only, after start */
-	int telling;           /* other regions being told to forget; control loop only */
+	struct system_expiries expiries;
+	struct { /* what was seen last, to tell of changes; control loop only */
+		uint64_t generation, published;
+		enum log_writer_state log_state;
+		int64_t published_ms, next_look_ms;
+		bool is_late;
+		int space; /* percent */
+	} seen;
+	bool is_migrated; /* control loop only, after start */
+	int telling;      /* other regions being told to forget; control loop only */
 
 	struct engine engines[ENGINES_MAX];
 	size_t engine_count;
@@ -67,6 +75,9 @@ struct service {
 	struct peer_service *peer_service;
 	struct travel *travel;
 	struct events *events; /* NULL without a broker */
+	struct system_events *system;
+	struct denials *denials;
+	uint8_t subject_key[32]; /* names objects in system events */
 
 	struct http_server *api, *api_unix, *peer, *admin, *admin_unix;
 	atomic_bool is_draining;
@@ -134,6 +145,24 @@ void service_erasures(void *service, struct http_request *request);
 void service_forget(void *service, struct http_request *request, const char *region);
 /* Once a second on the control loop: tells regions that have not acknowledged yet. */
 void service_forget_tend(struct service *service);
+
+/* ---- service_events.c: events, and what homeward itself says ---- */
+
+/* Before anything that may have something to say. */
+MUST_CHECK enum status service_system_start(struct service *service);
+/* With peers, routes and the control loop; before the loops run. */
+void service_system_follow(struct service *service);
+/* After everything that may. */
+void service_system_stop(struct service *service);
+/* Regions without a broker have no events, and nothing of them runs. */
+MUST_CHECK enum status service_events_start(struct service *service, struct strbuf *why);
+/* Once a second on the control loop. */
+void service_events_tend(struct service *service);
+/* Certificates were read again: they are looked at soon. */
+void service_events_look(struct service *service);
+/* Hooks; the service is their argument. */
+void service_budget_alarmed(void *service, const struct budget_alarm *alarm);
+void service_peer_log_alarmed(void *service, const char *region, enum witness_result result);
 
 /* ---- service_witness.c: what regions sign for each other ---- */
 

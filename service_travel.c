@@ -2,7 +2,8 @@
 /*
  * Impossible travel, wired: taps at home come from the locator, taps abroad from
  * the peer service, and both are told of in one place.  Never an id: the regions
- * and the times are what an operator can act on, and the access log has the rest.
+ * and the times are what an operator can act on, the keyed hash tells one card from
+ * another, and the access log has the rest.
  */
 #include "service.h"
 
@@ -29,7 +30,9 @@ enum status service_start_travel(struct service *service)
 
 void service_found_travel(void *arg, const struct object_id *object, const struct travel_finding *finding)
 {
-	(void)arg;
+	struct service *service = arg;
+	char subject[SUBJECT_HASH_SIZE];
+
 	metric_add(
 		metric_series(metric_register(METRIC_COUNTER, "homeward_impossible_travel_total",
 				      "Cards shown in two regions sooner than anyone travels, by the two.", "from,to"),
@@ -37,6 +40,8 @@ void service_found_travel(void *arg, const struct object_id *object, const struc
 		1);
 	LOG_WARN("impossible_travel", "type", object->type, "from", finding->from, "to", finding->to, "apart_s",
 		log_number(finding->apart_s), "possible_s", log_number(finding->possible_s));
+	access_log_subject(service->subject_key, object, subject);
+	system_say_travel(service->system, subject, finding->from, finding->to, finding->apart_s, finding->possible_s);
 }
 
 unsigned int service_note_tap(void *arg, const struct object_id *object, const char *station_region)

@@ -44,7 +44,8 @@ enum status service_define_log_peers(struct service *service, const struct setti
 enum status service_witness_open(struct service *service, struct strbuf *why)
 {
 	const struct settings *settings = service->settings;
-	struct log_service_settings log = { service->control, settings->access_log.directory, NULL, clock_system() };
+	struct log_service_settings log = { service->control, settings->access_log.directory, NULL, clock_system(),
+		{ service_peer_log_alarmed, service } };
 	struct note_signer *signer = NULL;
 	struct strbuf folder = STRBUF_INIT;
 	enum status status;

@@ -100,6 +100,9 @@ struct settings {
 		int64_t kmh, unknown_s;
 	} travel;
 	struct {
+		int64_t denials_per_minute; /* 0: never */
+	} alarms;
+	struct {
 		char *broker;  /* "": events are off */
 		char *mesh;    /* path; "": none */
 		char *schemas; /* path of a folder; "": none */

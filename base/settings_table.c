@@ -283,6 +283,9 @@ const struct setting settings_table[] = {
 	INTEGER("travel.unknown_s", travel.unknown_s, "3600", 0, 86400, "s",
 		"Time between two regions of which one has no location."),
 
+	INTEGER("alarms.denials_per_minute", alarms.denials_per_minute, "100", 0, 10000000, "",
+		"So many denials of one asking region, or of one caller of this region, are told as homeward.gate.denials; 0 for never."),
+
 	CHOICE("log.level", log.level, "info", log_levels, "Lines below this level are not written."),
 	CHOICE("log.format", log.format, "text", log_formats, "key=value text, or one JSON object a line."),
 };

@@ -311,11 +311,58 @@ bool tls_store_has_changed(const struct tls_store *store, bool *was_refused_out)
 	return has_changed;
 }
 
+#define PEERS_SEEN_MAX 256 /* regions of one mesh */
+
+struct peer_seen {
+	char region[REGION_SIZE];
+	int64_t expires_s;
+};
+
+/* Of the process, as the metric is. */
+static struct {
+	pthread_mutex_t mutex; /* guards both */
+	struct peer_seen peers[PEERS_SEEN_MAX];
+	size_t count;
+} seen = { .mutex = PTHREAD_MUTEX_INITIALIZER };
+
+static void remember_peer(const char *region, int64_t expires_s)
+{
+	size_t i = 0;
+
+	pthread_mutex_lock(&seen.mutex);
+	while (i < seen.count && strcmp(seen.peers[i].region, region) != 0)
+		i++;
+	if (i == seen.count && i < PEERS_SEEN_MAX && strlen(region) < REGION_SIZE) {
+		memcpy(seen.peers[i].region, region, strlen(region) + 1);
+		seen.count++;
+	}
+	if (i < seen.count)
+		seen.peers[i].expires_s = expires_s;
+	pthread_mutex_unlock(&seen.mutex);
+}
+
+void tls_peers_each(void (*each)(void *arg, const char *region, int64_t expires_s), void *arg)
+{
+	struct peer_seen peer = { .region = "" };
+	bool is_there = true;
+
+	for (size_t i = 0; is_there; i++) {
+		pthread_mutex_lock(&seen.mutex);
+		is_there = i < seen.count;
+		if (is_there)
+			peer = seen.peers[i];
+		pthread_mutex_unlock(&seen.mutex);
+		if (is_there)
+			each(arg, peer.region, peer.expires_s);
+	}
+}
+
 void tls_peer_seen(const char *region, int64_t expires_s)
 {
 	struct metric *metric = metric_register(METRIC_GAUGE, "homeward_peer_certificate_not_after_seconds",
 		"End of the certificate a region showed in the last handshake with it, as Unix time.", "peer");
 	metric_set(metric_series(metric, region, (const char *)NULL), (double)expires_s);
+	remember_peer(region, expires_s);
 }
 
 uint64_t tls_store_generation(const struct tls_store *store)

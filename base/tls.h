@@ -37,6 +37,8 @@ MUST_CHECK enum status tls_store_reload(struct tls_store *store, struct strbuf *
 bool tls_store_has_changed(const struct tls_store *store, bool *was_refused_out);
 /* Puts the end of a verified peer's certificate among the metrics; wall seconds.  Any thread. */
 void tls_peer_seen(const char *region, int64_t expires_s);
+/* The ends seen last, one for each region.  Any thread; `each` is called under no lock. */
+void tls_peers_each(void (*each)(void *arg, const char *region, int64_t expires_s), void *arg);
 /* Rises with every successful reload, so that clients know to make new connections. */
 uint64_t tls_store_generation(const struct tls_store *store);
 const struct tls_files *tls_store_files(const struct tls_store *store);

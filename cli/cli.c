@@ -47,6 +47,7 @@ static const struct command_entry commands[] = {
 	{ "audit", command_audit, "read and check the tamper-evident access log" },
 	{ "subject", command_subject, "erase a person's data, here and where it was sent" },
 	{ "mesh", command_mesh, "the brokers that carry events between regions" },
+	{ "events", command_events, "what homeward says, and the events it sends and receives" },
 	{ "pki", command_pki, "a certificate authority and region certificates" },
 	{ "import", command_import, "load objects and their routes from JSON or CSV" },
 	{ "replay", command_replay, "replay charging sessions against regions and report" },

@@ -59,6 +59,7 @@ int command_callers(int argc, char **argv);
 int command_config(int argc, char **argv);
 int command_db(int argc, char **argv);
 int command_dev(int argc, char **argv);
+int command_events(int argc, char **argv);
 int command_import(int argc, char **argv);
 int command_mesh(int argc, char **argv);
 int command_pki(int argc, char **argv);

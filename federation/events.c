@@ -16,6 +16,7 @@
 #include "federation/event.h"
 #include "federation/publisher.h"
 #include "federation/submitter.h"
+#include "federation/system_publisher.h"
 
 struct events {
 	const struct settings *settings;
@@ -26,7 +27,8 @@ struct events {
 	struct event_schemas *schemas;
 	struct event_gate gate;
 	struct events_hooks hooks;
-	struct worker publisher, consumer, submitter;
+	struct system_events *system;
+	struct worker publisher, consumer, submitter, system_publisher;
 };
 
 /* ---- submissions ---- */
@@ -233,6 +235,7 @@ static struct worker make_worker(const struct events *events, const char *name, 
 		.schemas = events->schemas,
 		.gate = (struct event_gate *)(uintptr_t)&events->gate,
 		.hooks = events->hooks,
+		.system = events->system,
 		.broker_settings = { settings->events.broker, settings->tls.certificate, settings->tls.key,
 			settings->tls.ca, settings->events.timeout_ms, (int)settings->events.heartbeat_s },
 		.work = work,
@@ -264,15 +267,22 @@ enum status events_start(const struct events_settings *settings, struct events *
 	if (status == STATUS_OK)
 		status = event_schemas_load(settings->settings->events.schemas, &events->schemas, why);
 	events->hooks = settings->hooks;
+	events->system = settings->system;
 	events->gate = (struct event_gate){ settings->settings->region, settings->gate, settings->log, settings->loop };
 	events->publisher = make_worker(events, "publisher", publisher_work);
 	events->consumer = make_worker(events, "consumer", consumer_work);
 	events->submitter = make_worker(events, "submitter", submitter_work);
+	events->system_publisher = make_worker(events, "system", system_publisher_work);
+	events->system_publisher.dsn = NULL;
 	if (status == STATUS_OK)
 		status = confirms_init(&events->publisher.confirms, (size_t)settings->settings->events.in_flight_max);
 	if (status == STATUS_OK)
 		status = confirms_init(
 			&events->consumer.confirms, 2 * (size_t)settings->settings->events.prefetch); /* and receipts */
+	if (status == STATUS_OK)
+		status = confirms_init(&events->system_publisher.confirms, SYSTEM_BATCH_MAX);
+	if (status == STATUS_OK && events->system != NULL)
+		status = worker_start(&events->system_publisher, why);
 	if (status == STATUS_OK)
 		status = worker_start(&events->publisher, why);
 	if (status == STATUS_OK)
@@ -294,8 +304,10 @@ void events_stop(struct events *events)
 	worker_stop(&events->publisher);
 	worker_stop(&events->consumer);
 	worker_stop(&events->submitter);
+	worker_stop(&events->system_publisher);
 	confirms_release(&events->publisher.confirms);
 	confirms_release(&events->consumer.confirms);
+	confirms_release(&events->system_publisher.confirms);
 	event_schemas_destroy(events->schemas);
 	mesh_destroy(events->mesh);
 	free(events->dsn);

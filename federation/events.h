@@ -27,6 +27,7 @@
 #include "policy/policy.h"
 
 struct events;
+struct system_events;
 
 /* Upward seam: what is done with events that homeward itself understands.  On the consumer's thread. */
 struct events_hooks {
@@ -42,6 +43,7 @@ struct events_settings {
 	struct gate *gate;
 	struct access_log *log; /* all of these outlive the events */
 	struct events_hooks hooks;
+	struct system_events *system; /* published from here; outlives the events */
 };
 
 /* Starts all threads at once, whether or not broker and database can be reached. */

@@ -19,6 +19,7 @@
 #include "base/status.h"
 #include "base/strbuf.h"
 #include "federation/events.h"
+#include "federation/system_events.h"
 
 /* ======== the mesh: mesh_*.c ======== */
 

@@ -124,7 +124,7 @@ bool worker_connect(struct worker *worker, enum status (*prepare)(struct worker 
 	struct strbuf why = STRBUF_INIT;
 	bool is_new = false, is_fine = true;
 
-	if (worker->session == NULL) {
+	if (worker->session == NULL && worker->dsn != NULL) {
 		is_fine = database_session_open(worker->dsn, SESSION_OPEN_MS, &worker->session, &why) == STATUS_OK;
 		is_new = true;
 	}

@@ -22,6 +22,7 @@
 #include "federation/event_gate.h"
 #include "federation/event_schema.h"
 #include "federation/federation.h"
+#include "federation/system_events.h"
 
 #define WORKER_QUERY_MS 30000 /* a batch's statement; a checkpoint may hold it up */
 #define WORKER_RECORD_MS 5000 /* for the access log to take a batch; less than two heartbeats */
@@ -30,11 +31,12 @@
 struct worker {
 	const char *name; /* "publisher", "consumer" */
 	const struct settings *settings;
-	const char *dsn;
+	const char *dsn;         /* NULL: needs no database */
 	const struct mesh *mesh; /* NULL: no mesh file */
 	const struct event_schemas *schemas;
 	struct event_gate *gate;
 	struct events_hooks hooks;
+	struct system_events *system; /* what the service says to operators; NULL: nothing is said */
 	struct broker_settings broker_settings;
 	void (*work)(struct worker *worker); /* until stopping, or a failure told by worker_lose_* */
 

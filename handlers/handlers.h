@@ -84,11 +84,18 @@ struct forget_hook {
 
 struct log_service;
 
+/* Upward seam: another region's log was seen to contradict itself.  On the control loop; may be NULL. */
+struct log_alarm_hook {
+	void (*alarmed)(void *arg, const char *region, enum witness_result result);
+	void *arg;
+};
+
 struct log_service_settings {
 	struct loop *loop;       /* the control loop: files are read there, and the witness lives there */
 	const char *directory;   /* of this region's log; copied */
 	struct witness *witness; /* borrowed */
 	const struct clock_source *clock;
+	struct log_alarm_hook hook;
 };
 
 MUST_CHECK enum status log_service_create(

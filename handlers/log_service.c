@@ -24,6 +24,7 @@ struct log_service {
 	char *directory;
 	struct witness *witness;
 	const struct clock_source *clock;
+	struct log_alarm_hook hook;
 };
 
 struct log_request {
@@ -45,6 +46,7 @@ enum status log_service_create(const struct log_service_settings *settings, stru
 	service->loop = settings->loop;
 	service->witness = settings->witness;
 	service->clock = settings->clock;
+	service->hook = settings->hook;
 	service->directory = strdup(settings->directory);
 	if (service->directory == NULL) {
 		free(service);
@@ -109,6 +111,9 @@ static void add_checkpoint(struct loop_task *task)
 
 	body = http_request_body(log->request, &size);
 	result = witness_add(log->service->witness, log->region, body, size, now_s, &answer);
+	if ((result == WITNESS_ROLLBACK || result == WITNESS_FORK || result == WITNESS_INCONSISTENT) &&
+		log->service->hook.alarmed != NULL)
+		log->service->hook.alarmed(log->service->hook.arg, log->region, result);
 	if (result == WITNESS_CONFLICT || result == WITNESS_ROLLBACK)
 		type = "text/x.tlog.size";
 	else if (result != WITNESS_COSIGNED && answer.length == 0)

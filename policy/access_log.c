@@ -294,6 +294,7 @@ enum status access_log_create(struct loop *loop, struct database *database, cons
 	log->is_off = settings->is_off;
 	log->grace_ms = settings->grace_s * 1000;
 	log->unrecorded = settings->unrecorded;
+	log->denials = settings->denials;
 	snprintf(log->region, sizeof(log->region), "%s", settings->region);
 	log->refuse.run = run_refuse;
 	strbuf_init(&log->scratch);

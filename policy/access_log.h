@@ -62,6 +62,7 @@ struct access_log {
 	int64_t grace_ms;
 	bool is_destroyed;
 	atomic_uint_fast64_t *unrecorded;
+	struct denials *denials;
 
 	struct access_entry *refused;
 	struct loop_task refuse;

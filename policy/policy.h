@@ -29,6 +29,7 @@
 #include "base/status.h"
 #include "base/strbuf.h"
 #include "policy/budget.h"
+#include "policy/denials.h"
 #include "policy/shadow.h"
 #include "policy/signature.h"
 #include "policy/entry.h"
@@ -134,8 +135,9 @@ struct access_log_settings {
 	struct log_writer *writer;
 	struct keyring *keyring;
 	atomic_uint_fast64_t *unrecorded; /* crossings let through while the log had failed; the owner writes a `gap` */
-	int64_t grace_s; /* personal data goes on for so long while the log cannot be written; 0: not at all */
-	bool is_off;     /* nothing is recorded: for measuring only */
+	int64_t grace_s;         /* personal data goes on for so long while the log cannot be written; 0: not at all */
+	bool is_off;             /* nothing is recorded: for measuring only */
+	struct denials *denials; /* what the gate denies is counted there; NULL: nowhere */
 };
 
 /* The database keeps subjects' keys and grants; entries do not wait for it longer than half a second. */

@@ -80,6 +80,16 @@ static void count_decision(struct access_log *log, enum gate_operation operation
 	metric_add(form->decisions, 1);
 }
 
+/* Of another region's question, all its callers together: their names are its own affair. */
+static void count_denial(struct access_log *log, const struct gate_request *request,
+	const struct lookup_question *question, const struct policy_release *release)
+{
+	bool is_theirs = request->operation == GATE_SERVE || request->operation == GATE_RECEIVE;
+
+	if (!release->decision.permitted)
+		denials_count(log->denials, is_theirs ? release->peer : "", is_theirs ? "" : question->caller);
+}
+
 static void hash_record(
 	const uint8_t nonce[NONCE_SIZE], const char *record, size_t length, uint8_t digest[SHA256_DIGEST_LENGTH])
 {
@@ -176,6 +186,7 @@ void policy_release_request(struct access_log *log, struct policy *policy, const
 		return;
 	}
 	count_decision(log, request->operation, release);
+	count_denial(log, request, question, release);
 	release->entry.is_personal = policy_is_personal(policy, request->type);
 	release->entry.opens_grant = is_served && strcmp(question->purpose, "charge.authorize") == 0;
 	snprintf(release->entry.grant_region, REGION_SIZE, "%s", peer);

@@ -32,6 +32,7 @@ struct peer {
 	struct peer_url *urls;
 	size_t url_count;
 	struct retry_budget budget;
+	int64_t down_ms; /* when its last address went down */
 	struct metric_series *up, *duration, *errors[HTTP_CLIENT_ERROR_COUNT];
 };
 
@@ -44,6 +45,7 @@ struct peers {
 	const struct random_source *random;
 	struct metric *up_metric, *errors_metric, *duration_metric;
 	struct peers_prober *prober;
+	struct peers_hook hook;
 };
 
 struct peers *peers_create(
@@ -64,6 +66,11 @@ struct peers *peers_create(
 	peers->duration_metric = metric_register(METRIC_HISTOGRAM, "homeward_peer_request_duration_seconds",
 		"From sending a request to the peer until its answer.", "peer");
 	return peers;
+}
+
+void peers_tell(struct peers *peers, const struct peers_hook *hook)
+{
+	peers->hook = *hook;
 }
 
 static void free_list(struct peer *list, size_t count)
@@ -148,6 +155,7 @@ static void keep_state(const struct peers *peers, struct peer *peer)
 	if (before == NULL)
 		return;
 	peer->budget = before->budget;
+	peer->down_ms = before->down_ms;
 	for (size_t i = 0; i < peer->url_count; i++) {
 		const struct peer_url *url = find_url(before, peer->urls[i].url);
 
@@ -230,7 +238,8 @@ static void report(struct peers *peers, const char *region, const char *url, boo
 {
 	struct metric_series *up = NULL, *duration = NULL, *errors = NULL;
 	enum peer_state state = PEER_UP;
-	bool has_changed = false, reachable = false;
+	bool has_changed = false, reachable = false, was_reachable = false;
+	int64_t now_ms = clock_monotonic_ms(peers->clock), down_ms = 0;
 	struct peer_url *entry;
 	struct peer *peer;
 
@@ -240,10 +249,14 @@ static void report(struct peers *peers, const char *region, const char *url, boo
 	if (entry != NULL) {
 		if (is_probe)
 			entry->is_probing = false;
-		has_changed = peer_health_report(&entry->health, &peers->settings, is_probe, error, duration_ms,
-			clock_monotonic_ms(peers->clock), peers->random);
+		was_reachable = is_reachable(peer);
+		has_changed = peer_health_report(
+			&entry->health, &peers->settings, is_probe, error, duration_ms, now_ms, peers->random);
 		state = entry->health.state;
 		reachable = is_reachable(peer);
+		if (was_reachable && !reachable)
+			peer->down_ms = now_ms;
+		down_ms = now_ms - peer->down_ms;
 		up = peer->up;
 		duration = peer->duration;
 		errors = peer->errors[error];
@@ -261,6 +274,8 @@ static void report(struct peers *peers, const char *region, const char *url, boo
 	log_event(state == PEER_UP ? LOG_LEVEL_INFO : LOG_LEVEL_WARN, "peer_state", "peer", region, "url", url, "state",
 		peer_state_name(state), "reason", error == HTTP_CLIENT_OK ? "" : http_client_error_name(error),
 		(const char *)0);
+	if (was_reachable != reachable && peers->hook.changed != NULL)
+		peers->hook.changed(peers->hook.arg, region, reachable, http_client_error_name(error), down_ms);
 }
 
 void peers_report(

@@ -101,11 +101,19 @@ struct peer_definition {
 	size_t url_count;
 };
 
+/* Upward seam: a peer has no address left that answers, or has one again.  Any thread, under no lock. */
+struct peers_hook {
+	void (*changed)(void *arg, const char *region, bool is_up, const char *reason, int64_t down_ms);
+	void *arg;
+};
+
 struct peers *peers_create(
 	const struct peers_settings *settings, const struct clock_source *clock, const struct random_source *random);
 void peers_destroy(struct peers *peers);
 /* Replaces the definitions; a URL that stays keeps its state.  Copies. */
 MUST_CHECK enum status peers_define(struct peers *peers, const struct peer_definition *definitions, size_t count);
+/* Before any thread but this one knows the peers. */
+void peers_tell(struct peers *peers, const struct peers_hook *hook);
 bool peers_know(struct peers *peers, const char *region);
 
 /* The URL to use now: an up one, else a suspect one; `not_url` (may be NULL) is passed over, for a retry.

@@ -103,6 +103,11 @@ class Region:
     def reload(self):
         return self.session.post(self.url("/admin/v1/reload", admin=True), timeout=10)
 
+    def system_events(self, prefix=""):
+        """What the region itself has said, by its admin listener: (type, data)."""
+        answer = self.session.get(self.url("/admin/v1/events", admin=True), params={"type": prefix}, timeout=10).json()
+        return [(row["event"]["type"], row["event"]["data"]) for row in answer["events"]]
+
     def settings(self):
         return json.loads(self.config.read_text())
 

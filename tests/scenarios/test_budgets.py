@@ -44,6 +44,8 @@ def test_a_caller_that_mostly_misses_is_slowed_and_seen(own_mesh):
     assert na.metric("homeward_budget_refusals_total", peer="eu", budget="misses") == refusals
     assert na.metric("homeward_budget_alarms_total", peer="eu", budget="misses") >= 1
     assert "budget_exceeded" in na.log() and "caller=cs-auth" in na.log()
+    told = [data for kind, data in na.system_events("homeward.log.alarm") if kind == "homeward.log.alarm"]
+    assert ("budget_misses", "eu", "cs-auth") in [(data["kind"], data["peer"], data["caller"]) for data in told]
 
     rows = budget_rows(na)
     assert len(rows) == refusals
@@ -78,6 +80,9 @@ def test_a_card_in_two_places_is_flagged_and_not_denied(mesh):
     assert seen.status_code == 200 and seen.headers["Homeward-Flags"] == "impossible_travel"
     line = next(line for line in na.log().splitlines() if "impossible_travel" in line)
     assert card not in line and "from=eu to=ap" in line
+    told = [data for _, data in na.system_events("homeward.travel.impossible")]
+    assert ["eu", "ap"] in [data["regions"] for data in told] and card not in str(told)
+    assert len({data["subject_hash"] for data in told}) == 1, "one card is one hash"
 
 
 # ---- denied and unknown take the same time ----

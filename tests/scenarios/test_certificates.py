@@ -117,6 +117,8 @@ def test_a_list_past_its_next_update_refuses_everyone_and_says_so(own_mesh):
     eventually(lambda: "next update" in na.log(), what="the reason in the log")
     eventually(lambda: "certificate_lapsed" in na.log() and "tls.crl" in na.log(), what="the alarm in the log")
     assert na.log().count("certificate_lapsed") == 1, "said every second"
+    told = [data["kind"] for _, data in na.system_events("homeward.certificate.expiring")]
+    assert told.count("revocation_list") == 1, told
     assert na.get("token", good_tokens(na)[0]).status_code == 200, "objects at home need no peers"
 
     before = reloads(na)

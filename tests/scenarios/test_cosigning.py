@@ -103,6 +103,7 @@ def test_logs_are_cosigned_and_a_cut_one_is_refused_by_both_sides(pair, tmp_path
     eu.start()
     eventually(lambda: na.metric("homeward_witness_requests_total", peer="eu", result="rollback") > 0, what="na's alarm")
     assert "peer_log_contradicts_itself" in na.log()
+    assert ("peer_rollback", "eu") in [(data["kind"], data["peer"]) for _, data in na.system_events("homeward.log.alarm")]
     eventually(lambda: eu.metric("homeward_access_log_cosignatures_total", peer="na", result="behind") > 0, what="eu's alarm")
     assert "access_log_is_behind" in eu.log()
     assert (pathlib.Path(na.folder) / "state/witnessed/eu.evidence").exists()

@@ -141,6 +141,7 @@ static void all_errors_at_once_in_the_order_of_the_file(void **state)
 		"drain_timeout_ms, api, "
 		"peer, "
 		"admin, tls, database, policy, access_log, cache, lookup, delegate, grant, events, budgets, travel, "
+		"alarms, "
 		"log, "
 		"types, "
 		"peers\n"

@@ -4,6 +4,7 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -62,6 +63,46 @@ static void refuse_twice(struct bench *bench, const char *url)
 {
 	for (int i = 0; i < 2; i++)
 		peers_report(bench->peers, "na", url, HTTP_CLIENT_CONNECTION_REFUSED, 1);
+}
+
+struct told {
+	int count;
+	bool is_up;
+	int64_t down_ms;
+	char last[64];
+};
+
+static void tell(void *arg, const char *region, bool is_up, const char *reason, int64_t down_ms)
+{
+	struct told *told = arg;
+
+	told->count++;
+	told->is_up = is_up;
+	told->down_ms = down_ms;
+	snprintf(told->last, sizeof(told->last), "%s %s", region, reason);
+}
+
+static void told_when_the_last_url_goes_and_the_first_is_back(void **state)
+{
+	struct bench *bench = *state;
+	struct told told = { .count = 0 };
+	const struct peers_hook hook = { tell, &told };
+	struct peer_probe_target target = { .region = "na" };
+
+	peers_tell(bench->peers, &hook);
+	refuse_twice(bench, "https://na-1:7443");
+	assert_int_equal(told.count, 0);
+	refuse_twice(bench, "https://na-2:7443");
+	assert_int_equal(told.count, 1);
+	assert_false(told.is_up);
+	assert_string_equal(told.last, "na connection_refused");
+	fake_clock_advance_ms(&bench->clock, 41000);
+	memcpy(target.url, two_urls[1], strlen(two_urls[1]) + 1);
+	for (int i = 0; i < 3; i++)
+		peers_report_probe(bench->peers, &target, HTTP_CLIENT_OK, 1);
+	assert_int_equal(told.count, 2);
+	assert_true(told.is_up);
+	assert_int_equal(told.down_ms, 41000);
 }
 
 static void the_first_url_that_is_well_is_used(void **state)
@@ -204,6 +245,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(the_first_url_that_is_well_is_used),
+		TEST(told_when_the_last_url_goes_and_the_first_is_back),
 		TEST(a_url_that_stays_keeps_its_state),
 		TEST(probes_are_due_once_until_reported),
 		TEST(retries_are_bounded_by_what_was_sent),

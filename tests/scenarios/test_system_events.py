@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What homeward itself says: to homeward.system, to GET /admin/v1/events, and to `homeward events tail`."""
+import json
+import shutil
+import signal
+import subprocess
+import threading
+
+import pytest
+
+from event_mesh import EventMesh, restart
+from mesh import HOMEWARD, a_station, add_tokens, eventually, good_tokens, homeward
+from test_schemas import NAMES, validator
+
+pytestmark = pytest.mark.skipif(shutil.which("rabbitmqctl") is None, reason="no RabbitMQ on this machine")
+
+DENIALS = 3
+
+
+@pytest.fixture(scope="module")
+def events():
+    with EventMesh("na", "eu") as started:
+        for name in started.names:
+            region = started[name]
+            region.write_settings({**region.settings(), "alarms": {"denials_per_minute": DENIALS}})
+            started.brokers[name].add_queue("operators", "homeward.system", "#")
+            restart(region)
+        yield started
+
+
+def published(events, name, kind):
+    """Waits for one of this type in the operators' queue and returns its data; what comes before it is taken too."""
+    def look():
+        for _, payload in events.brokers[name].take("operators"):
+            event = json.loads(payload)
+            validator("envelope.v1.json").validate(event)
+            assert f"{event['type']}.v1.json" in NAMES
+            validator(f"{event['type']}.v1.json").validate(event["data"])
+            found.append(event)
+        return [event["data"] for event in found if event["type"] == kind]
+    found = []
+    return eventually(look, within_s=60, every_s=0.2, what=f"{kind} at {name}'s broker")
+
+
+def said(region, kind):
+    return [data for name, data in region.system_events(kind) if name == kind]
+
+
+def add_route(region, key):
+    region.sql("INSERT INTO homeward.routes (type, kind, key, region) VALUES ('token', 'prefix', %s, 'eu')", key)
+
+
+def ask(region, **query):
+    return region.session.get(region.url("/admin/v1/events", admin=True), params=query, timeout=40)
+
+
+def test_a_peer_goes_and_comes_back(events):
+    na, eu = events["na"], events["eu"]
+    card = good_tokens(eu)[0]
+    eu.kill(signal.SIGKILL)
+    def is_down():
+        na.get("token", card, station=a_station(na), headers={"Cache-Control": "no-cache"})
+        return said(na, "homeward.peer.down")
+    assert eventually(is_down, within_s=60, every_s=0.2, what="eu down")[0]["peer"] == "eu"
+    assert published(events, "na", "homeward.peer.down")[0]["reason"] in ("refused", "closed", "timeout")
+    eu.start()
+    eventually(eu.is_ready, within_s=60, what="eu again")
+    back = published(events, "na", "homeward.peer.up")
+    assert back[0]["peer"] == "eu" and back[0]["down_s"] >= 0
+    assert na.metric("homeward_system_events_total", type="homeward.peer.up") >= 1
+
+
+def test_a_reader_that_waits_is_answered_when_there_is_something(events):
+    na = events["na"]
+    before = ask(na).json()
+    assert ask(na, after=before["last"], run=before["run"]).json()["events"] == []
+    answers = []
+    reader = threading.Thread(target=lambda: answers.append(ask(na, after=before["last"], run=before["run"], wait=25).json()))
+    reader.start()
+    add_route(na, "0499A1")
+    reader.join(timeout=40)
+    assert [row["event"]["type"] for row in answers[0]["events"]] == ["homeward.routes.changed"], answers
+    assert answers[0]["last"] == answers[0]["events"][0]["number"] == before["last"] + 1
+    assert published(events, "na", "homeward.routes.changed")[-1] == answers[0]["events"][0]["event"]["data"]
+    assert ask(na, after="x").status_code == ask(na, wait=26).status_code == ask(na, wait=-1).status_code == 400
+
+
+def test_denials_beyond_the_limit_are_told_without_an_id(events):
+    na, eu = events["na"], events["eu"]
+    cards = add_tokens(events.mesh, "na", DENIALS + 2, prefix="47")
+    na.sql("UPDATE homeward.objects SET record = record || '{\"restricted\": \"yes\"}' WHERE id LIKE '47%%'")
+    for card in cards:
+        eu.authorize(card, a_station(eu), headers={"Cache-Control": "no-cache"})
+        eu.get("token", card)  # no station, so eu's own gate denies it
+    told = published(events, "na", "homeward.gate.denials")
+    assert [(data["peer"], data["denied"]) for data in told] == [("eu", DENIALS)], told
+    assert [(data["caller"], data["denied"]) for data in said(eu, "homeward.gate.denials")] == [("cs-auth", DENIALS)]
+    assert not any(card in json.dumps(na.system_events()) + json.dumps(eu.system_events()) for card in cards)
+
+
+def test_what_is_said_while_the_broker_is_away_is_published_later(events):
+    na, broker = events["na"], events.brokers["na"]
+    broker.take("operators")
+    before = len(said(na, "homeward.routes.changed"))
+    broker.kill()
+    add_route(na, "0499A2")
+    eventually(lambda: len(said(na, "homeward.routes.changed")) > before, what="the event in memory")
+    last = said(na, "homeward.routes.changed")[-1]
+    broker.start()
+    eventually(broker.is_ready, within_s=90, every_s=0.5, what="na's broker again")
+    assert last in published(events, "na", "homeward.routes.changed")
+
+
+def test_tail_goes_on_after_a_restart(events):
+    na = events["na"]
+    once = homeward("events", "tail", "--once", "--config", na.config, "--type", "homeward.routes.").stdout.splitlines()
+    assert len(once) >= 2 and all(" homeward.routes.changed count=" in line for line in once), once
+    tail = subprocess.Popen([HOMEWARD, "events", "tail", "--config", str(na.config), "-o", "json"], text=True,
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    lines, complaints = [], []
+    readers = [threading.Thread(target=lambda pipe=pipe, to=to: [to.append(line) for line in pipe], daemon=True)
+               for pipe, to in ((tail.stdout, lines), (tail.stderr, complaints))]
+    try:
+        for reader in readers:
+            reader.start()
+        eventually(lambda: len(lines) >= 2, within_s=30, what="what was said before")
+        restart(na)
+        add_route(na, "0499A3")
+        count = na.sql("SELECT generation FROM homeward.route_generation")[0][0]
+        eventually(lambda: any(json.loads(line)["event"]["data"].get("generation") == count for line in lines), within_s=60,
+                   what="what was said after the restart")
+        assert any("was started again" in line for line in complaints), complaints
+    finally:
+        tail.kill()
+        tail.wait(timeout=10)
+
+
+def test_tail_says_when_nobody_answers(tmp_path):
+    done = homeward("events", "tail", "--admin", f"unix:{tmp_path}/none", check=False)
+    assert done.returncode == 69 and "does not answer" in done.stderr
+    assert homeward("events", "tail", "--type", "a b", "--admin", "x", check=False).returncode == 64
