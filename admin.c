@@ -126,6 +126,22 @@ static void status(void *arg, struct http_request *request)
 	reply_text(request, "application/json", &text);
 }
 
+static void mesh(void *arg, struct http_request *request)
+{
+	struct service *service = arg;
+	json_t *matrix = service->events != NULL ? events_mesh(service->events) : NULL;
+	struct strbuf text = STRBUF_INIT;
+
+	if (matrix == NULL)
+		problem_reply(request, STATUS_NOT_FOUND, "There is no mesh here: see events.mesh.");
+	else if (json_write(matrix, &text) != STATUS_OK)
+		problem_reply(request, STATUS_NO_MEMORY, NULL);
+	else
+		reply_text(request, "application/json", &text);
+	strbuf_release(&text);
+	json_decref(matrix);
+}
+
 static void shadow(void *arg, struct http_request *request)
 {
 	struct policy *policy = gate_acquire(((struct service *)arg)->gate);
@@ -186,6 +202,7 @@ static const struct http_route routes[] = {
 	{ "GET", "/metrics", metrics },
 	{ "GET", "/admin/v1/status", status },
 	{ "GET", "/admin/v1/events", events },
+	{ "GET", "/admin/v1/mesh", mesh },
 	{ "POST", "/admin/v1/audit/export", audit_export },
 	{ "POST", "/admin/v1/reload", reload },
 	{ "POST", "/admin/v1/subjects/erase", service_erase },

@@ -227,7 +227,7 @@ enum status service_events_start(struct service *service, struct strbuf *why)
 {
 	const struct engine *engine = &service->engines[0];
 	struct events_settings events = { service->settings, service->dsn.data, engine->loop, engine->database,
-		service->gate, engine->log, { forget_object, service->locator }, service->system };
+		service->gate, service->tls, engine->log, { forget_object, service->locator }, service->system };
 	enum status status;
 
 	if (service->settings->events.broker[0] == '\0')

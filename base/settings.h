@@ -107,7 +107,7 @@ struct settings {
 		char *mesh;    /* path; "": none */
 		char *schemas; /* path of a folder; "": none */
 		int64_t in_flight_max, prefetch, timeout_ms, heartbeat_s;
-		int64_t receipt_timeout_s, outbox_keep_s, inbox_keep_s;
+		int64_t receipt_timeout_s, outbox_keep_s, inbox_keep_s, canary_interval_ms;
 	} events;
 	struct {
 		enum log_level level;

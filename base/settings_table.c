@@ -260,6 +260,8 @@ const struct setting settings_table[] = {
 		"Connecting to the broker, and each question to it."),
 	INTEGER("events.heartbeat_s", events.heartbeat_s, "10", 2, 600, "s",
 		"A broker silent for twice as long is gone."),
+	INTEGER("events.canary_interval_ms", events.canary_interval_ms, "2000", 0, 4000, "ms",
+		"Between the canaries that show each peer of events.mesh that its link carries events; 0 for none."),
 	INTEGER("events.receipt_timeout_s", events.receipt_timeout_s, "60", 1, DAY_S, "s",
 		"An event whose destination has not said what became of it is sent again, with the same id; then after twice as long."),
 	INTEGER("events.outbox_keep_s", events.outbox_keep_s, "2592000", 60, YEAR_S, "s",

@@ -26,7 +26,9 @@
 #define PUBLISHING 2
 #define CHANNELS_MAX 2
 #define FRAME_BYTES 131072
+#define TRANSIENT 1
 #define PERSISTENT 2
+#define PASSING_MS "86400000"
 #define DEFAULT_TLS_PORT 5671
 #define UNUSED_IDENTITY "homeward" /* the certificate names the user; but the library fails on an empty text */
 
@@ -275,13 +277,18 @@ enum status broker_publish(struct broker *broker, const struct broker_message *m
 		._flags = AMQP_BASIC_CONTENT_TYPE_FLAG | AMQP_BASIC_DELIVERY_MODE_FLAG | AMQP_BASIC_MESSAGE_ID_FLAG |
 			  AMQP_BASIC_CORRELATION_ID_FLAG,
 		.content_type = to_bytes("application/cloudevents+json"),
-		.delivery_mode = PERSISTENT,
+		.delivery_mode = message->is_passing ? TRANSIENT : PERSISTENT,
 		.message_id = to_bytes(message->id),
 		.correlation_id = to_bytes(message->mark),
+		.expiration = to_bytes(PASSING_MS),
 	};
 	amqp_bytes_t body = { .len = message->body_size, .bytes = (void *)(uintptr_t)message->body };
-	int code = amqp_basic_publish(broker->connection, PUBLISHING, to_bytes(message->exchange),
-		to_bytes(message->key), message->is_mandatory, 0, &properties, body);
+	int code;
+
+	if (message->is_passing)
+		properties._flags |= AMQP_BASIC_EXPIRATION_FLAG;
+	code = amqp_basic_publish(broker->connection, PUBLISHING, to_bytes(message->exchange), to_bytes(message->key),
+		message->is_mandatory, 0, &properties, body);
 
 	return code == AMQP_STATUS_OK ? STATUS_OK : fail(why, "basic.publish", code);
 }

@@ -21,6 +21,7 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "federation/canary_sender.h"
 #include "federation/event.h"
 #include "federation/federation.h"
 #include "federation/receipts.h"
@@ -129,6 +130,8 @@ static void add_arrival(struct worker *worker, struct broker_news *news, struct 
 	arrival->verdict = event_judge(&question, &arrival->event, &arrival->why);
 	if (arrival->verdict == EVENT_TAKE && !check_data(worker, arrival))
 		arrival->verdict = EVENT_DEAD_MALFORMED;
+	else if (canary_take(worker->canary, &arrival->event, arrival->verdict == EVENT_DEAD_EXPIRED))
+		arrival->verdict = EVENT_TAKE;
 }
 
 /*

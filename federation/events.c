@@ -12,6 +12,7 @@
 #include "base/json.h"
 #include "base/problem.h"
 #include "base/random.h"
+#include "federation/canary_sender.h"
 #include "federation/consumer.h"
 #include "federation/event.h"
 #include "federation/publisher.h"
@@ -28,7 +29,8 @@ struct events {
 	struct event_gate gate;
 	struct events_hooks hooks;
 	struct system_events *system;
-	struct worker publisher, consumer, submitter, system_publisher;
+	struct canary_sender *canary_sender; /* NULL: no mesh file, or canaries are off */
+	struct worker publisher, consumer, submitter, system_publisher, canary;
 };
 
 /* ---- submissions ---- */
@@ -236,6 +238,7 @@ static struct worker make_worker(const struct events *events, const char *name, 
 		.gate = (struct event_gate *)(uintptr_t)&events->gate,
 		.hooks = events->hooks,
 		.system = events->system,
+		.canary = events->canary_sender,
 		.broker_settings = { settings->events.broker, settings->tls.certificate, settings->tls.key,
 			settings->tls.ca, settings->events.timeout_ms, (int)settings->events.heartbeat_s },
 		.work = work,
@@ -266,6 +269,9 @@ enum status events_start(const struct events_settings *settings, struct events *
 		status = mesh_load(settings->settings->events.mesh, &events->mesh, why);
 	if (status == STATUS_OK)
 		status = event_schemas_load(settings->settings->events.schemas, &events->schemas, why);
+	if (status == STATUS_OK && events->mesh != NULL && settings->settings->events.canary_interval_ms > 0)
+		status = canary_sender_create(
+			settings->settings, events->mesh, settings->tls, settings->system, &events->canary_sender);
 	events->hooks = settings->hooks;
 	events->system = settings->system;
 	events->gate = (struct event_gate){ settings->settings->region, settings->gate, settings->log, settings->loop };
@@ -274,6 +280,8 @@ enum status events_start(const struct events_settings *settings, struct events *
 	events->submitter = make_worker(events, "submitter", submitter_work);
 	events->system_publisher = make_worker(events, "system", system_publisher_work);
 	events->system_publisher.dsn = NULL;
+	events->canary = make_worker(events, "canary", canary_sender_work);
+	events->canary.dsn = NULL;
 	if (status == STATUS_OK)
 		status = confirms_init(&events->publisher.confirms, (size_t)settings->settings->events.in_flight_max);
 	if (status == STATUS_OK)
@@ -289,6 +297,8 @@ enum status events_start(const struct events_settings *settings, struct events *
 		status = worker_start(&events->consumer, why);
 	if (status == STATUS_OK)
 		status = worker_start(&events->submitter, why);
+	if (status == STATUS_OK && events->canary_sender != NULL)
+		status = worker_start(&events->canary, why);
 	if (status != STATUS_OK) {
 		events_stop(events);
 		return status;
@@ -305,11 +315,18 @@ void events_stop(struct events *events)
 	worker_stop(&events->consumer);
 	worker_stop(&events->submitter);
 	worker_stop(&events->system_publisher);
+	worker_stop(&events->canary);
 	confirms_release(&events->publisher.confirms);
 	confirms_release(&events->consumer.confirms);
 	confirms_release(&events->system_publisher.confirms);
+	canary_sender_destroy(events->canary_sender);
 	event_schemas_destroy(events->schemas);
 	mesh_destroy(events->mesh);
 	free(events->dsn);
 	free(events);
+}
+
+json_t *events_mesh(struct events *events)
+{
+	return events->canary_sender != NULL ? canary_matrix(events->canary_sender) : NULL;
 }

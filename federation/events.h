@@ -14,6 +14,7 @@
 #ifndef FEDERATION_EVENTS_H
 #define FEDERATION_EVENTS_H
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -24,6 +25,7 @@
 #include "base/settings.h"
 #include "base/status.h"
 #include "base/strbuf.h"
+#include "base/tls.h"
 #include "policy/policy.h"
 
 struct events;
@@ -41,7 +43,8 @@ struct events_settings {
 	struct loop *loop;               /* where submissions are written, with its database and access log */
 	struct database *database;
 	struct gate *gate;
-	struct access_log *log; /* all of these outlive the events */
+	const struct tls_store *tls; /* whose end is told to peers; may be NULL */
+	struct access_log *log;      /* all of these outlive the events */
 	struct events_hooks hooks;
 	struct system_events *system; /* published from here; outlives the events */
 };
@@ -61,5 +64,8 @@ void events_stop(struct events *events);
  * the policy does not allow is refused with the fields' names, the latter on record.
  */
 void events_submit(void *events, struct http_request *request, const char *caller);
+
+/* What is known here of every link of the mesh; NULL without a mesh file, or out of memory. */
+json_t *events_mesh(struct events *events);
 
 #endif

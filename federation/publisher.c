@@ -19,6 +19,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/must.h"
+#include "federation/canary_sender.h"
 #include "federation/event.h"
 #include "federation/federation.h"
 #include "federation/parcel.h"
@@ -262,7 +263,8 @@ static bool do_upkeep(struct worker *worker)
 
 	if (now_ms - worker->upkeep_ms >= UPKEEP_EVERY_MS) {
 		worker->upkeep_ms = now_ms;
-		is_fine = receipts_upkeep(worker, &why) == STATUS_OK;
+		is_fine = receipts_upkeep(worker, &why) == STATUS_OK &&
+			  canary_count_unreceipted(worker, &why) == STATUS_OK;
 		if (!is_fine)
 			worker_lose_session(worker, why.data);
 	}

@@ -37,6 +37,7 @@ struct worker {
 	struct event_gate *gate;
 	struct events_hooks hooks;
 	struct system_events *system; /* what the service says to operators; NULL: nothing is said */
+	struct canary_sender *canary; /* NULL: no mesh file */
 	struct broker_settings broker_settings;
 	void (*work)(struct worker *worker); /* until stopping, or a failure told by worker_lose_* */
 

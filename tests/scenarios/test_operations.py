@@ -244,3 +244,9 @@ def test_object_ids_never_reach_the_log(mesh):
     eu.get("token", card, purpose="analytics", caller="insights")
     for region in mesh.regions.values():
         assert card not in region.log() and eu.token() not in region.log()
+
+
+def test_without_a_mesh_there_is_nothing_to_show(mesh):
+    region = mesh["na"]
+    answer = region.session.get(region.url("/admin/v1/mesh", admin=True), timeout=10)
+    assert answer.status_code == 404 and "events.mesh" in answer.text

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Canaries between two regions on real brokers: what they measure, and that nobody but them ever sees them."""
+import shutil
+
+import pytest
+
+from event_mesh import EventMesh
+from mesh import eventually
+
+pytestmark = pytest.mark.skipif(shutil.which("rabbitmqctl") is None, reason="no RabbitMQ on this machine")
+
+
+@pytest.fixture(scope="module")
+def events():
+    with EventMesh("na", "eu") as started:
+        yield started
+
+
+def matrix(region):
+    answer = region.session.get(region.url("/admin/v1/mesh", admin=True), timeout=10)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def link(region, source, target):
+    return next((found for found in matrix(region)["links"] if (found["from"], found["to"]) == (source, target)), None)
+
+
+def is_known(found):
+    return found is not None and not found["is_silent"] and found["round_trip_p50_ms"] is not None
+
+
+def test_each_region_knows_the_whole_matrix(events):
+    for name in ("na", "eu"):
+        for ends in (("na", "eu"), ("eu", "na")):
+            found = eventually(lambda: is_known(link(events[name], *ends)) and link(events[name], *ends), within_s=30,
+                               what=f"{ends} as {name} knows it")
+            assert 0 <= found["round_trip_p50_ms"] <= found["round_trip_p99_ms"]
+            assert (found["duplicates"], found["gaps"], found["unreceipted"]) == (0, 0, 0)
+        regions = {row["region"]: row for row in matrix(events[name])["regions"]}
+        assert set(regions) == {"na", "eu"}
+        assert all(row["certificate_days"] > 0 and row["alarms"] == 0 for row in regions.values())
+
+
+def test_canaries_are_measured_and_never_kept(events):
+    na, eu = events["na"], events["eu"]
+    eventually(lambda: is_known(link(na, "na", "eu")), within_s=30, what="an answer")
+    assert na.metric("homeward_mesh_canary_silent", region="eu") == 0
+    assert na.metric("homeward_mesh_canary_age_seconds", region="eu") < 60
+    assert na.metric("homeward_mesh_canary_round_trip_p99_seconds", region="eu") >= 0
+    for region in (na, eu):
+        for table in ("inbox", "outbox", "dead_letters"):
+            assert region.sql(f"SELECT count(*) FROM homeward.{table}") == [(0,)], table
+    assert events.brokers["eu"].take("application") == []
+
+
+def test_a_daemon_that_stops_is_silent_and_back(events):
+    na, eu = events["na"], events["eu"]
+    eventually(lambda: is_known(link(na, "eu", "na")), within_s=30, what="canaries of eu")
+    eu.kill()
+    eventually(lambda: link(na, "eu", "na")["is_silent"] and "mesh_link_silent" in na.log(), within_s=40, what="silence")
+    eventually(lambda: na.metric("homeward_mesh_canary_silent", region="eu") == 1, what="the metric of silence")
+    eu.start()
+    eventually(lambda: not link(na, "eu", "na")["is_silent"] and "mesh_link_back" in na.log(), within_s=60, what="eu again")
+    said = na.session.get(na.url("/admin/v1/events?type=homeward.link", admin=True), timeout=10).json()["events"]
+    states = [(kept["event"]["type"], kept["event"]["data"]["from"], kept["event"]["data"].get("state")) for kept in said]
+    assert ("homeward.link.down", "eu", "no_canary") in states, states
