@@ -4,7 +4,8 @@
 # them mostly wait, shows the output of those that fail, and ends with one line.
 set -u
 outputs=$(mktemp -d) || exit 1
-trap 'rm -rf "$outputs"' EXIT
+cluster=$(mktemp -d) || exit 1
+trap 'rm -rf "$outputs" "$cluster"' EXIT
 trap 'exit 143' HUP INT TERM
 
 # Those with a database take longest, so they begin first: build/VARIANT/X comes of X.c.
@@ -17,6 +18,23 @@ for program in "$@"; do
 	fi
 done
 touch "$outputs/first" "$outputs/then"
+
+# One PostgreSQL cluster for all of them to copy; not by root.  Whatever comes of it, they
+# wait for the file `ready`, and make their own when there is nothing to copy.
+make_cluster() {
+	initdb=$(find /usr/lib/postgresql -name initdb 2>/dev/null | sort -V | tail -n 1)
+	set -- "$initdb" -N -A trust -U postgres -E UTF8 --locale=C -D "$cluster/data"
+	if [ "$(id -u)" = 0 ]; then
+		chown postgres "$cluster"
+		set -- setpriv --reuid=postgres --regid=postgres --clear-groups "$@"
+	fi
+	(cd / && "$@" >"$outputs/initdb" 2>&1) || rm -rf "$cluster/data"
+	touch "$cluster/ready"
+}
+if [ -s "$outputs/first" ]; then
+	make_cluster &
+	export HOMEWARD_TEST_CLUSTER="$cluster"
+fi
 
 # Each leaves its output behind only when it fails.
 # shellcheck disable=SC2016 # for the shell that xargs starts
