@@ -29,7 +29,7 @@ static void started(void *arg, struct http_request *request)
 	health_reply_started(((struct service *)arg)->health, request);
 }
 
-static void reply_text(struct http_request *request, const char *content_type, struct strbuf *text)
+void admin_reply(struct http_request *request, const char *content_type, struct strbuf *text)
 {
 	struct http_response *response = NULL;
 
@@ -50,7 +50,7 @@ static void metrics(void *arg, struct http_request *request)
 
 	(void)arg;
 	metrics_write(&text);
-	reply_text(request, "text/plain; version=0.0.4; charset=utf-8", &text);
+	admin_reply(request, "text/plain; version=0.0.4; charset=utf-8", &text);
 }
 
 static void add_list(struct strbuf *text, const char *name, const char *commas)
@@ -80,50 +80,11 @@ static void reload(void *arg, struct http_request *request)
 		strbuf_addc(&text, ',');
 		add_list(&text, "restart_needed", restart.data);
 		strbuf_adds(&text, "}\n");
-		reply_text(request, "application/json", &text);
+		admin_reply(request, "application/json", &text);
 	}
 	strbuf_release(&applied);
 	strbuf_release(&restart);
 	strbuf_release(&why);
-}
-
-struct row_list {
-	struct strbuf *text;
-	int count;
-};
-
-static void add_peer(void *arg, const struct peer_row *row)
-{
-	struct row_list *list = arg;
-
-	strbuf_adds(list->text, list->count++ > 0 ? ",{\"region\":" : "{\"region\":");
-	strbuf_add_json(list->text, row->region, strlen(row->region));
-	strbuf_adds(list->text, ",\"url\":");
-	strbuf_add_json(list->text, row->url, strlen(row->url));
-	strbuf_addf(list->text, ",\"state\":\"%s\",\"reason\":\"%s\",\"since_ms\":%lld,", peer_state_name(row->state),
-		row->reason, (long long)row->since_ms);
-	strbuf_addf(list->text, "\"last_success_ms\":%lld,\"round_trip_ms\":%lld}", (long long)row->last_success_ms,
-		(long long)row->round_trip_ms);
-}
-
-static void status(void *arg, struct http_request *request)
-{
-	struct service *service = arg;
-	struct policy *policy = gate_acquire(service->gate);
-	struct strbuf text = STRBUF_INIT;
-	struct row_list list = { &text, 0 };
-
-	strbuf_addf(&text, "{\"region\":\"%s\",\"version\":\"%s\",\"policy\":\"%s\",", service->settings->region,
-		HOMEWARD_VERSION, policy != NULL ? policy_version(policy) : "");
-	strbuf_addf(&text,
-		"\"routes\":{\"count\":%zu,\"generation\":%llu},\"in_flight\":%d,\"draining\":%s,\"peers\":[",
-		routes_count(service->routes), (unsigned long long)routes_generation(service->routes),
-		locator_in_flight(service->locator), atomic_load(&service->is_draining) ? "true" : "false");
-	peers_each(service->peers, add_peer, &list);
-	strbuf_adds(&text, "]}\n");
-	if (policy != NULL)
-		policy_release_reference(policy);
-	reply_text(request, "application/json", &text);
 }
 
 static void mesh(void *arg, struct http_request *request)
@@ -137,7 +98,7 @@ static void mesh(void *arg, struct http_request *request)
 	else if (json_write(matrix, &text) != STATUS_OK)
 		problem_reply(request, STATUS_NO_MEMORY, NULL);
 	else
-		reply_text(request, "application/json", &text);
+		admin_reply(request, "application/json", &text);
 	strbuf_release(&text);
 	json_decref(matrix);
 }
@@ -151,7 +112,7 @@ static void shadow(void *arg, struct http_request *request)
 	if (report == NULL || json_write(report, &text) != STATUS_OK)
 		problem_reply(request, STATUS_NO_MEMORY, NULL);
 	else
-		reply_text(request, "application/json", &text);
+		admin_reply(request, "application/json", &text);
 	strbuf_release(&text);
 	json_decref(report);
 	policy_release_reference(policy);
@@ -187,7 +148,7 @@ static void audit_export(void *arg, struct http_request *request)
 	status = strbuf_ok(&text) ? service_log_admin(arg, text.data) : STATUS_NO_MEMORY;
 	if (status == STATUS_OK) {
 		strbuf_adds(&answer, "{\"logged\":true}\n");
-		reply_text(request, "application/json", &answer);
+		admin_reply(request, "application/json", &answer);
 	} else {
 		problem_reply(request, status, NULL);
 	}
@@ -200,7 +161,7 @@ static const struct http_route routes[] = {
 	{ "GET", "/readyz", ready },
 	{ "GET", "/startupz", started },
 	{ "GET", "/metrics", metrics },
-	{ "GET", "/admin/v1/status", status },
+	{ "GET", "/admin/v1/status", admin_status },
 	{ "GET", "/admin/v1/events", events },
 	{ "GET", "/admin/v1/mesh", mesh },
 	{ "POST", "/admin/v1/audit/export", audit_export },

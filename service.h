@@ -182,6 +182,10 @@ MUST_CHECK enum status service_define_peers(
 
 /* The admin listener's endpoints; the service is their argument. */
 const struct http_route *admin_routes(size_t *count_out);
+/* Takes the text of a 200. */
+void admin_reply(struct http_request *request, const char *content_type, struct strbuf *text);
+/* GET /admin/v1/status, in admin_status.c. */
+void admin_status(void *service, struct http_request *request);
 /* Gauges that are read when scraped. */
 void admin_collect_metrics(void *service);
 

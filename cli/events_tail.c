@@ -47,20 +47,13 @@ static void show_value(const json_t *value)
 	}
 }
 
-static void show_event(const struct tail *tail, const json_t *row)
+void events_print(const json_t *row)
 {
 	const json_t *event = json_object_get(row, "event"), *value;
 	const char *at = json_get_string(event, "time"), *type = json_get_string(event, "type"), *name;
 	int64_t number = 0;
-	char *text;
 
 	(void)json_get_integer(row, "number", &number);
-	if (tail->format == OUTPUT_JSON) {
-		text = json_dumps(row, JSON_COMPACT);
-		printf("%s\n", text != NULL ? text : "");
-		free(text);
-		return;
-	}
 	printf("%" PRId64 " %s %s", number, at != NULL ? at : "?", type != NULL ? type : "?");
 	/* NOLINTNEXTLINE: the macro casts */
 	json_object_foreach((json_t *)(uintptr_t)json_object_get(event, "data"), name, value)
@@ -69,6 +62,19 @@ static void show_event(const struct tail *tail, const json_t *row)
 		show_value(value);
 	}
 	printf("\n");
+}
+
+static void show_event(const struct tail *tail, const json_t *row)
+{
+	char *text = NULL;
+
+	if (tail->format == OUTPUT_JSON)
+		text = json_dumps(row, JSON_COMPACT);
+	if (text != NULL)
+		printf("%s\n", text);
+	else
+		events_print(row);
+	free(text);
 }
 
 static int show_answer(struct tail *tail, int http_status, const struct strbuf *body, bool *is_more)

@@ -10,6 +10,7 @@
 #include "base/json.h"
 #include "cli/admin_client.h"
 #include "cli/command.h"
+#include "cli/events.h"
 
 enum { OPTION_ADMIN = COMMAND_ID_FIRST };
 
@@ -54,6 +55,30 @@ static int show_peers(const json_t *answer, enum output_format format)
 	return output_finish(output);
 }
 
+/* A daemon without a broker has no events; one whose database is away cannot count them. */
+static void show_events(const json_t *answer)
+{
+	const json_t *events = json_object_get(answer, "events"), *alarms = json_object_get(answer, "alarms");
+	int64_t unsent = 0, oldest_s = 0, unreceipted = 0, dead = 0;
+
+	if (json_is_null(events))
+		printf("events: the database cannot be asked\n");
+	if (json_is_object(events)) {
+		(void)json_get_integer(events, "unsent", &unsent);
+		(void)json_get_integer(events, "oldest_unsent_s", &oldest_s);
+		(void)json_get_integer(events, "unreceipted", &unreceipted);
+		(void)json_get_integer(events, "dead_letters", &dead);
+		printf("events: %" PRId64 " unsent", unsent);
+		if (unsent > 0)
+			printf(" (the oldest for %" PRId64 " s)", oldest_s);
+		printf(", %" PRId64 " without a receipt, %" PRId64 " dead letters\n", unreceipted, dead);
+	}
+	for (size_t i = 0; i < json_array_size(alarms); i++) {
+		printf("alarm: ");
+		events_print(json_array_get(alarms, i));
+	}
+}
+
 static int show(int http_status, const struct strbuf *body, enum output_format format)
 {
 	json_t *answer = NULL;
@@ -71,9 +96,11 @@ static int show(int http_status, const struct strbuf *body, enum output_format f
 		(void)json_get_integer(answer, "in_flight", &in_flight);
 		(void)json_get_boolean(answer, "draining", &is_draining);
 		printf("region %s, policy %s, %" PRId64 " routes (generation %" PRId64 "), %" PRId64
-		       " lookups in flight%s\n\n",
+		       " lookups in flight%s\n",
 			region != NULL ? region : "?", policy != NULL ? policy : "?", routes, generation, in_flight,
 			is_draining ? ", draining" : "");
+		show_events(answer);
+		printf("\n");
 	}
 	int exit_code = show_peers(answer, format);
 	json_decref(answer);
@@ -89,8 +116,9 @@ int command_status(int argc, char **argv)
 		COMMAND_OPTION_END,
 	};
 	static const struct command_usage usage = { "homeward status", "[--admin WHERE]",
-		"Shows a running daemon's region, policy and routes, and how each peer's URL is doing.", options,
-		"homeward status --admin http://127.0.0.1:7401\n" };
+		"Shows a running daemon's region, policy and routes, how its events are doing, the last alarms\n"
+		"(homeward events tail), and how each peer's URL is doing.",
+		options, "homeward status --admin http://127.0.0.1:7401\n" };
 
 	return admin_command(&usage, argc, argv, "GET", "/admin/v1/status", show);
 }

@@ -68,4 +68,9 @@ void events_submit(void *events, struct http_request *request, const char *calle
 /* What is known here of every link of the mesh; NULL without a mesh file, or out of memory. */
 json_t *events_mesh(struct events *events);
 
+/* For commands: hands a dead letter in again, to homeward.submit of this region's broker.  Blocks; STATUS_OK only when
+ * the broker has confirmed it. */
+MUST_CHECK enum status events_put_back(
+	const struct settings *settings, const char *body, size_t size, struct strbuf *why);
+
 #endif

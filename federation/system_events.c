@@ -238,6 +238,32 @@ bool system_events_read(
 	return is_any;
 }
 
+static bool is_alarm(const char *type)
+{
+	static const char *const news[] = { "homeward.peer.up", "homeward.link.up", "homeward.routes.changed" };
+
+	for (size_t i = 0; i < sizeof(news) / sizeof(news[0]); i++)
+		if (strcmp(type, news[i]) == 0)
+			return false;
+	return true;
+}
+
+void system_events_alarms(struct system_events *system, int count, struct strbuf *text)
+{
+	uint64_t first;
+
+	pthread_mutex_lock(&system->mutex);
+	for (first = system->last + 1; first > oldest(system) && count > 0; first--)
+		count -= is_alarm(find(system, first - 1)->type);
+	strbuf_addc(text, '[');
+	for (uint64_t number = first, shown = 0; number <= system->last; number++)
+		if (is_alarm(find(system, number)->type))
+			strbuf_addf(text, "%s{\"number\":%" PRIu64 ",\"event\":%s}", shown++ > 0 ? "," : "", number,
+				find(system, number)->text);
+	strbuf_addc(text, ']');
+	pthread_mutex_unlock(&system->mutex);
+}
+
 static void reply(struct http_request *request, struct strbuf *text)
 {
 	struct http_response *response = NULL;

@@ -84,6 +84,9 @@ void system_events_refuse(struct system_events *system);
 bool system_events_read(
 	struct system_events *system, const char *run, uint64_t after, const char *prefix, struct strbuf *text);
 
+/* A JSON array of the last `count` that tell of a fault, the newest last. */
+void system_events_alarms(struct system_events *system, int count, struct strbuf *text);
+
 /* ---- publishing: the publisher's thread only ---- */
 
 struct system_event {

@@ -10,6 +10,7 @@ import pytest
 
 from event_mesh import EventMesh, restart
 from mesh import HOMEWARD, a_station, add_tokens, eventually, good_tokens, homeward
+from test_events import WRITER, event, submit
 from test_schemas import NAMES, validator
 
 pytestmark = pytest.mark.skipif(shutil.which("rabbitmqctl") is None, reason="no RabbitMQ on this machine")
@@ -109,6 +110,79 @@ def test_what_is_said_while_the_broker_is_away_is_published_later(events):
     broker.start()
     eventually(broker.is_ready, within_s=90, every_s=0.5, what="na's broker again")
     assert last in published(events, "na", "homeward.routes.changed")
+
+
+def rows(region, *arguments):
+    return json.loads(homeward("events", *arguments, "-o", "json", "--config", region.config).stdout)
+
+
+def count_of(region, table, **wanted):
+    return sum(row["events"] for row in rows(region, table) if wanted.items() <= row.items())
+
+
+def test_tables_of_events_are_shown_without_sql(events):
+    na, eu = events["na"], events["eu"]
+    sent = event()
+    assert submit(na, sent, WRITER).status_code == 202
+    eventually(lambda: count_of(na, "outbox", destination="eu", state="applied"), within_s=30, what="the receipt")
+    assert count_of(eu, "inbox", origin="na", type="session.completed", undelivered=0) >= 1
+    na.sql("INSERT INTO homeward.outbox (type, payload, destination) VALUES ('session.completed', '{}', 'eu')")
+    eventually(lambda: count_of(na, "outbox", destination="eu", state="refused"), within_s=30, what="the refusal")
+    assert "DESTINATION" in homeward("events", "outbox", "--config", na.config).stdout
+
+
+def test_status_tells_of_events(events):
+    na = events["na"]
+    na.sql("INSERT INTO homeward.outbox (type, payload, destination, next_at) SELECT 'session.completed', '{}', 'xx', 'infinity' FROM"
+           " generate_series(1, 3)")
+    na.sql("INSERT INTO homeward.dead_letters (reason, detail, routing_key, body) VALUES ('malformed', '', '', '')")
+    told = na.session.get(na.url("/admin/v1/status", admin=True), timeout=10).json()
+    assert told["events"]["unsent"] == 3 and told["events"]["dead_letters"] == 1 and told["events"]["oldest_unsent_s"] >= 0, told
+    assert [row["event"]["type"] for row in told["alarms"]][-1] == "homeward.gate.denials"
+    shown = homeward("status", "--config", na.config).stdout
+    assert "events: 3 unsent (the oldest for " in shown and "1 dead letters" in shown, shown
+    assert "alarm: " in shown and "homeward.gate.denials peer=eu denied=3" in shown, shown
+    na.sql("DELETE FROM homeward.outbox WHERE destination = 'xx'")
+    na.sql("DELETE FROM homeward.dead_letters")
+
+
+def test_a_dead_letter_is_sent_again_by_its_source(events):
+    na, eu = events["na"], events["eu"]
+    eu.sql("CREATE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'no such session'; END $$")
+    eu.sql("CREATE TRIGGER refuse AFTER INSERT ON homeward.inbox FOR EACH ROW EXECUTE FUNCTION public.refuse()")
+    sent = event()
+    assert submit(na, sent, WRITER).status_code == 202
+    eventually(lambda: count_of(na, "outbox", state="dead"), within_s=30, what="the receipt of a dead letter")
+    letter = rows(eu, "dead", "--reason", "malformed")[0]
+    assert letter["detail"] == "no such session" and letter["bytes"] > 100
+    refused = homeward("events", "dead", "requeue", letter["number"], "--confirm", letter["number"], "--config", eu.config, check=False)
+    assert refused.returncode == 1 and "homeward events resend" in refused.stderr, refused
+    eu.sql("DROP TRIGGER refuse ON homeward.inbox")
+    homeward("events", "resend", sent["id"], "--config", na.config)
+    eventually(lambda: na.sql("SELECT 1 FROM homeward.outbox WHERE id = %s AND receipt = 'applied'", sent["id"]), within_s=30,
+               what="the event in eu")
+    applied = homeward("events", "resend", sent["id"], "--config", na.config, check=False)
+    assert applied.returncode == 77 and f"--confirm {sent['id']}" in applied.stderr
+    homeward("events", "resend", sent["id"], "--confirm", sent["id"], "--config", na.config)
+    eventually(lambda: na.sql("SELECT 1 FROM homeward.outbox WHERE id = %s AND receipt <> ''", sent["id"]), within_s=30,
+               what="the second receipt")
+    assert eu.sql("SELECT count(*) FROM homeward.inbox WHERE id = %s", sent["id"]) == [(1,)]
+    assert homeward("events", "resend", "no-such", "--config", na.config, check=False).returncode == 1
+
+
+def test_what_was_submitted_and_died_is_handed_in_again(events):
+    na, eu = events["na"], events["eu"]
+    good = event(source="/pika")
+    number = na.sql("INSERT INTO homeward.dead_letters (reason, detail, routing_key, body) VALUES ('submitted', 'then', '\"k\"',"
+                    " convert_to(%s, 'UTF8')) RETURNING seq", json.dumps(good))[0][0]
+    requeue = ("events", "dead", "requeue", number, "--config", na.config)
+    unconfirmed = homeward(*requeue, check=False)
+    assert unconfirmed.returncode == 77 and "nothing was done" in unconfirmed.stderr
+    assert [row["number"] for row in rows(na, "dead", "--reason", "submitted")] == [number]
+    homeward(*requeue, "--confirm", number)
+    eventually(lambda: eu.sql("SELECT 1 FROM homeward.inbox WHERE id = %s", good["id"]), within_s=30, what="the event in eu")
+    assert rows(na, "dead") == []
+    assert homeward(*requeue, "--confirm", number, check=False).returncode == 1
 
 
 def test_tail_goes_on_after_a_restart(events):

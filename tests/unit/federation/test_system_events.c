@@ -174,6 +174,28 @@ static void what_was_missed_is_said(void **state)
 	system_events_destroy(system);
 }
 
+static void the_last_alarms_are_told(void **state)
+{
+	struct system_events *system = make(false);
+	struct strbuf text = STRBUF_INIT;
+	json_t *alarms = NULL;
+
+	(void)state;
+	system_events_alarms(system, 5, &text);
+	assert_string_equal(text.data, "[]");
+	say_everything(system);
+	system_say_routes(system, 1, 2);
+	strbuf_reset(&text);
+	system_events_alarms(system, 2, &text);
+	assert_int_equal(json_parse(text.data, text.length, &alarms, NULL), STATUS_OK);
+	assert_int_equal(json_array_size(alarms), 2);
+	assert_int_equal(number_of(json_array_get(alarms, 0), "number"), 12);
+	assert_int_equal(number_of(json_array_get(alarms, 1), "number"), 13);
+	json_decref(alarms);
+	strbuf_release(&text);
+	system_events_destroy(system);
+}
+
 static double dropped(void)
 {
 	struct strbuf text = STRBUF_INIT;
@@ -253,6 +275,7 @@ int main(void)
 		cmocka_unit_test(whole_days_are_left),
 		cmocka_unit_test(a_reader_is_told_where_it_is),
 		cmocka_unit_test(what_was_missed_is_said),
+		cmocka_unit_test(the_last_alarms_are_told),
 		cmocka_unit_test(the_broker_is_told_what_was_dropped),
 		cmocka_unit_test(an_end_is_told_in_time),
 		cmocka_unit_test(nobody_listening_is_no_fault),
