@@ -268,6 +268,10 @@ const struct setting settings_table[] = {
 		"Events that were sent and receipted, or refused, are removed after this long."),
 	INTEGER("events.inbox_keep_s", events.inbox_keep_s, "31622400", 60, YEAR_S, "s",
 		"Events received are remembered this long: one that is sent again later would be taken again.  Dead letters too."),
+	INTEGER("events.holdback_ms", events.holdback_ms, "5000", 0, 600000, "ms",
+		"An event waits this long for the earlier ones of its subject; then what is missing is announced as a gap."),
+	INTEGER("events.held_max", events.held_max, "10000", 1, 1000000, "",
+		"Events that wait for earlier ones, of all subjects; above it the oldest are let through."),
 
 	INTEGER("budgets.lookups_per_s", budgets.lookups_per_s, "20000", 0, 10000000, "",
 		"What one caller of another region may ask of this home, twice as much at once; 0 for no limit."),

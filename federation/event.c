@@ -104,15 +104,31 @@ static enum status check_time(const json_t *envelope, const char *name, int64_t 
 	return status;
 }
 
+/* 0 when it is absent. */
+static enum status get_number(const json_t *envelope, const char *name, int64_t *number_out, struct strbuf *why)
+{
+	const char *text;
+	enum status status = get_text(envelope, name, SEQUENCE_DIGITS_MAX, false, &text, why);
+
+	*number_out = 0;
+	if (status != STATUS_OK)
+		return status;
+	if (text[strspn(text, "0123456789")] != '\0')
+		return refuse(why, name, "not a number");
+	*number_out = strtoll(text, NULL, 10);
+	return STATUS_OK;
+}
+
 static enum status check_origin(struct event *event, enum event_side side, struct strbuf *why)
 {
-	static const char *const own[] = { "originregion", "sequence", "exchangeid" };
-	const char *sequence, *exchange;
-	size_t digits;
+	static const char *const own[] = { "originregion", "sequence", "skippedfrom", "exchangeid" };
+	const char *exchange;
 	enum status status = get_text(event->envelope, "originregion", REGION_SIZE - 1, false, &event->origin, why);
 
 	if (status == STATUS_OK)
-		status = get_text(event->envelope, "sequence", SEQUENCE_DIGITS_MAX, false, &sequence, why);
+		status = get_number(event->envelope, "sequence", &event->sequence, why);
+	if (status == STATUS_OK)
+		status = get_number(event->envelope, "skippedfrom", &event->first, why);
 	if (status == STATUS_OK)
 		status = get_text(event->envelope, "exchangeid", EXCHANGE_ID_TEXT_SIZE - 1, false, &exchange, why);
 	if (status != STATUS_OK)
@@ -125,11 +141,9 @@ static enum status check_origin(struct event *event, enum event_side side, struc
 		return refuse(why, "exchangeid", "not an exchange id");
 	if (side == EVENT_CARRIED && !region_is_valid(event->origin))
 		return refuse(why, "originregion", "not a region");
-	digits = strspn(sequence, "0123456789");
-	if (sequence[digits] != '\0')
-		return refuse(why, "sequence", "not a number");
-	event->sequence = strtoll(sequence, NULL, 10);
-	return STATUS_OK;
+	if (event->first == 0)
+		event->first = event->sequence;
+	return event->first <= event->sequence ? STATUS_OK : refuse(why, "skippedfrom", "greater than sequence");
 }
 
 static enum status check_event(struct event *event, enum event_side side, struct strbuf *why)

@@ -2,7 +2,7 @@
 /*
  * One event: a CloudEvents 1.0 envelope in JSON, checked, and its routing key.
  * Pure.  Besides the specification's attributes: `destination` (a region, or
- * "all"), and three that only homeward sets: `originregion`, `sequence` and `exchangeid`.
+ * "all"), and four that only homeward sets: `originregion`, `sequence`, `skippedfrom` and `exchangeid`.
  */
 #ifndef FEDERATION_EVENT_H
 #define FEDERATION_EVENT_H
@@ -34,6 +34,7 @@ struct event {
 	struct exchange_id exchange; /* this crossing, on both sides' records */
 	bool has_exchange;
 	int64_t sequence;        /* 0: none */
+	int64_t first;           /* numbers of its stream from here to before its own will not come; mostly its own */
 	int64_t expires_wall_us; /* INT64_MAX: never */
 };
 

@@ -7,6 +7,8 @@
  */
 #include "federation/parcel.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -107,6 +109,38 @@ static bool take_answers(struct parcels *parcels)
 	return true;
 }
 
+static bool is_before(const struct event *event, const struct event *next)
+{
+	return event->sequence > 0 && event->sequence + 1 == next->first &&
+	       strcmp(event->subject, next->subject) == 0 && strcmp(event->source, next->source) == 0 &&
+	       strcmp(event->destination, next->destination) == 0;
+}
+
+/* What this batch refuses is said by the next of its stream in it: read_rows did not know yet. */
+static bool tell_skipped(struct parcels *parcels)
+{
+	bool is_fine = true;
+
+	for (size_t i = 0; i < parcels->count; i++) {
+		struct parcel *refused = &parcels->parcels[i];
+
+		for (size_t j = 0; j < parcels->count && refused->state == PARCEL_REFUSED; j++) {
+			struct parcel *next = &parcels->parcels[j];
+			char first[24];
+
+			if (refused->event.envelope == NULL || next->event.envelope == NULL ||
+				!is_before(&refused->event, &next->event))
+				continue;
+			next->event.first = refused->event.first;
+			snprintf(first, sizeof(first), "%018" PRId64, next->event.first);
+			strbuf_reset(&next->body);
+			is_fine = set_text(next->event.envelope, "skippedfrom", first) &&
+				  json_write(next->event.envelope, &next->body) == STATUS_OK && is_fine;
+		}
+	}
+	return is_fine;
+}
+
 bool parcels_prepare(struct worker *worker, const PGresult *rows, struct parcels *parcels_out)
 {
 	size_t count = (size_t)PQntuples(rows);
@@ -127,7 +161,7 @@ bool parcels_prepare(struct worker *worker, const PGresult *rows, struct parcels
 	if (!is_fine)
 		return false;
 	event_gate_ask(worker->gate, parcels_out->group, parcels_out->crossing_count, WORKER_RECORD_MS);
-	return take_answers(parcels_out);
+	return take_answers(parcels_out) && tell_skipped(parcels_out);
 }
 
 void parcels_release(struct worker *worker, struct parcels *parcels)

@@ -31,13 +31,18 @@
 #define PUMP_EVERY 64 /* messages written between looks at what the broker says */
 
 static const char read_rows[] =
-	"SELECT seq, destination, type, id, (attributes || jsonb_strip_nulls(jsonb_build_object('specversion', '1.0',"
+	"SELECT seq, destination, type, id, (attributes - '{sequence,skippedfrom}'::text[] || "
+	"jsonb_strip_nulls(jsonb_build_object('specversion', '1.0',"
 	" 'id', id, 'source', source, 'type', type, 'subject', nullif(aggregateid, ''), 'destination', destination,"
 	" 'originregion', $1::text, 'sequence', CASE WHEN sequence > 0 THEN lpad(sequence::text, 18, '0') END,"
 	" 'time', coalesce(attributes->>'time', to_char(created_at AT TIME ZONE 'UTC', "
-	"'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'))))"
+	"'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')), 'skippedfrom', lpad(skipped_from::text, 18, '0')))"
 	" || CASE WHEN payload IS NULL THEN '{}'::jsonb ELSE jsonb_build_object('data', payload) END)::text, caller"
-	" FROM homeward.outbox WHERE sent_at IS NULL AND refused_at IS NULL AND next_at <= now() ORDER BY seq LIMIT $2";
+	" FROM homeward.outbox o LEFT JOIN LATERAL (SELECT min(sequence) AS skipped_from FROM (SELECT k.sequence,"
+	" row_number() OVER (ORDER BY k.sequence DESC) AS back FROM homeward.skips k WHERE o.sequence > 1 AND"
+	" (k.destination, k.source, k.subject) = (o.destination, o.source, o.aggregateid) AND k.sequence < o.sequence"
+	" ORDER BY k.sequence DESC LIMIT 1000) AS before WHERE before.sequence = o.sequence - back) AS skips ON true"
+	" WHERE sent_at IS NULL AND refused_at IS NULL AND next_at <= now() ORDER BY seq LIMIT $2";
 static const char mark_sent[] = "UPDATE homeward.outbox SET sent_at = now(), attempts = attempts + 1, reason = ''"
 				" WHERE seq = ANY($1::bigint[])";
 static const char mark_later[] =

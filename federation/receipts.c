@@ -17,6 +17,7 @@
 #include "base/log.h"
 #include "base/random.h"
 #include "federation/federation.h"
+#include "federation/own_event.h"
 
 #define UPKEEP_ROWS "1000" /* a statement, so that none of them is long */
 #define RESENDS_MAX "20"   /* doubling from receipt_timeout_s: weeks */
@@ -40,16 +41,27 @@ static const char prune_outbox[] = "DELETE FROM homeward.outbox WHERE seq IN (SE
 				   "NULL OR refused_at IS NOT NULL)"
 				   " AND (receipted_at IS NOT NULL OR refused_at IS NOT NULL OR destination = 'all') "
 				   "ORDER BY created_at LIMIT " UPKEEP_ROWS ")";
+/* A stream goes with its newest event. */
 static const char prune_inbox[] =
-	"DELETE FROM homeward.inbox WHERE (origin, source, id) IN (SELECT origin, source, id FROM homeward.inbox"
-	" WHERE received_at < now() - $1::bigint * interval '1 second' AND delivered_at IS NOT NULL"
-	" ORDER BY received_at LIMIT " UPKEEP_ROWS ")";
+	"WITH gone AS (DELETE FROM homeward.inbox WHERE (origin, source, id) IN (SELECT origin, source, id"
+	" FROM homeward.inbox WHERE received_at < now() - $1::bigint * interval '1 second' AND delivered_at IS NOT NULL"
+	" ORDER BY received_at LIMIT " UPKEEP_ROWS ") RETURNING origin, source, subject, destination, sequence)"
+	" DELETE FROM homeward.streams s USING gone WHERE s.origin = gone.origin AND s.source = gone.source"
+	" AND s.subject = gone.subject AND s.destination = gone.destination AND s.last <= gone.sequence";
+static const char prune_gaps[] = "DELETE FROM homeward.gaps WHERE gap IN (SELECT gap FROM homeward.gaps"
+				 " WHERE at < now() - $1::bigint * interval '1 second' AND told_at IS NOT NULL"
+				 " ORDER BY at LIMIT " UPKEEP_ROWS ")";
 static const char prune_copies[] =
 	"DELETE FROM homeward.copies WHERE (type, id, region) IN (SELECT type, id, region FROM homeward.copies"
 	" WHERE until < now() - $1::bigint * interval '1 second' ORDER BY until LIMIT " UPKEEP_ROWS ")";
 static const char prune_dead[] = "DELETE FROM homeward.dead_letters WHERE seq IN (SELECT seq FROM homeward.dead_letters"
 				 " WHERE at < now() - $1::bigint * interval '1 second' ORDER BY at LIMIT " UPKEEP_ROWS
 				 ")";
+
+static const char prune_skips[] = "DELETE FROM homeward.skips WHERE (destination, source, subject, sequence) IN "
+				  "(SELECT destination, source, subject,"
+				  " sequence FROM homeward.skips WHERE at < now() - $1::bigint * interval '1 second' "
+				  "ORDER BY at LIMIT " UPKEEP_ROWS ")";
 
 static struct metric_series *series(const char *name, const char *help)
 {
@@ -79,39 +91,14 @@ void receipts_add(struct receipts *receipts, const struct event *event, const ch
 		list, json_pack("{s:s,s:s,s:s}", "source", event->source, "id", event->id, "outcome", outcome));
 }
 
-static json_t *make_receipt(
-	const struct worker *worker, const char *origin, json_t *events, char id[EXCHANGE_ID_TEXT_SIZE])
-{
-	struct exchange_id exchange = exchange_id_make(clock_system(), random_system());
-	char now[CLOCK_TEXT_SIZE];
-
-	exchange_id_format(&exchange, id);
-	clock_format(clock_wall_us(clock_system()), now);
-	return json_pack("{s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:{s:o,s:s}}", "specversion", "1.0", "id", id,
-		"source", "/homeward/receipts", "type", RECEIPT_TYPE, "time", now, "datacontenttype",
-		"application/json", "dataschema", EVENT_SCHEMA_BASE RECEIPT_TYPE ".v1.json", "dataclassification",
-		"operational", "destination", origin, "originregion", worker->settings->region, "exchangeid", id,
-		"data", "events", events, "at", now);
-}
-
 static enum status publish_one(struct worker *worker, const char *origin, json_t *events, struct strbuf *why)
 {
-	char id[EXCHANGE_ID_TEXT_SIZE], key[2 * REGION_SIZE + sizeof(RECEIPT_TYPE) + 2];
-	json_t *receipt = make_receipt(worker, origin, events, id);
-	struct strbuf body = STRBUF_INIT;
-	enum status status = receipt != NULL ? json_write(receipt, &body) : STATUS_NO_MEMORY;
-	struct broker_message message = {
-		.exchange = MESH_EVENTS, .key = key, .id = id, .mark = "", .body = body.data, .body_size = body.length
-	};
+	char now[CLOCK_TEXT_SIZE];
+	struct own_event event = { RECEIPT_TYPE, "/homeward/receipts", origin, NULL };
 
-	snprintf(key, sizeof(key), "%s.%s.%s", origin, worker->settings->region, RECEIPT_TYPE);
-	if (status == STATUS_OK) {
-		confirms_add(&worker->confirms);
-		status = broker_publish(worker->broker, &message, why);
-	}
-	json_decref(receipt);
-	strbuf_release(&body);
-	return status;
+	clock_format(clock_wall_us(clock_system()), now);
+	event.data = json_pack("{s:o,s:s}", "events", events, "at", now);
+	return own_event_publish(worker, &event, why);
 }
 
 enum status receipts_publish(struct worker *worker, const struct receipts *receipts, struct strbuf *why)
@@ -188,5 +175,9 @@ enum status receipts_upkeep(struct worker *worker, struct strbuf *why)
 		status = run(worker, prune_copies, 0, &count, why);
 	if (status == STATUS_OK)
 		status = run(worker, prune_dead, settings->events.inbox_keep_s, &count, why);
+	if (status == STATUS_OK)
+		status = run(worker, prune_gaps, settings->events.inbox_keep_s, &count, why);
+	if (status == STATUS_OK)
+		status = run(worker, prune_skips, settings->events.outbox_keep_s, &count, why);
 	return status;
 }

@@ -60,9 +60,14 @@ void system_say_log_alarm(struct system_events *system, const struct system_log_
 /* subject_hash: a keyed hash. */
 void system_say_travel(struct system_events *system, const char *subject_hash, const char *from, const char *to,
 	int64_t apart_s, int64_t possible_s);
-/* Events of one source and subject that did not come; subject_hash in hexadecimal. */
-void system_say_gap(struct system_events *system, const char *source, const char *subject_hash, int64_t missing_from,
-	int64_t missing_to, int64_t waited_ms);
+struct system_gap {
+	int64_t gap; /* its row in homeward.gaps, which has the subject */
+	const char *origin, *source;
+	int64_t missing_from, missing_to, waited_ms;
+	bool is_start; /* nothing of that source and subject was known before */
+};
+/* Events of one source and subject that did not come. */
+void system_say_gap(struct system_events *system, const struct system_gap *gap);
 
 /* ---- reading ---- */
 

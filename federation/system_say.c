@@ -107,16 +107,16 @@ void system_say_travel(struct system_events *system, const char *subject_hash, c
 			(json_int_t)apart_s, "possible_s", (json_int_t)possible_s, "at", now(at)));
 }
 
-void system_say_gap(struct system_events *system, const char *source, const char *subject_hash, int64_t missing_from,
-	int64_t missing_to, int64_t waited_ms)
+void system_say_gap(struct system_events *system, const struct system_gap *gap)
 {
 	char at[CLOCK_TEXT_SIZE], from[24], to[24];
 
-	(void)snprintf(from, sizeof(from), "%018lld", (long long)missing_from);
-	(void)snprintf(to, sizeof(to), "%018lld", (long long)missing_to);
+	(void)snprintf(from, sizeof(from), "%018lld", (long long)gap->missing_from);
+	(void)snprintf(to, sizeof(to), "%018lld", (long long)gap->missing_to);
 	system_events_say(system, "homeward.gap",
-		json_pack("{s:s,s:s,s:s,s:s,s:I,s:s}", "source", source, "subject_hash", subject_hash, "missing_from",
-			from, "missing_to", to, "waited_ms", (json_int_t)waited_ms, "at", now(at)));
+		json_pack("{s:I,s:s,s:s,s:s,s:s,s:I,s:b,s:s}", "gap", (json_int_t)gap->gap, "origin", gap->origin,
+			"source", gap->source, "missing_from", from, "missing_to", to, "waited_ms",
+			(json_int_t)gap->waited_ms, "is_start", (int)gap->is_start, "at", now(at)));
 }
 
 /* ---- what runs out ---- */

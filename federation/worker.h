@@ -50,6 +50,8 @@ struct worker {
 	struct confirms confirms;
 	bool is_new_channel; /* the next batch's tags begin at 1 */
 	int64_t upkeep_ms;   /* when the publisher last looked after what is over */
+	bool is_holding;     /* the consumer: events may wait for earlier ones */
+	int64_t holdback_ms; /* when it last looked after them */
 	int64_t patience_ms; /* before the next attempt; grows to a bound, with jitter */
 };
 

@@ -7,6 +7,7 @@ each event taken.  Between the two brokers is a proxy, which stands for the wide
     attempted   inserts begun              acknowledged  inserts that committed
     lost        acknowledged, no effect    doubled       more than one effect
     out of order  an effect before one of the same session with a lower number
+    unannounced   those of them whose number is in no gap that was announced
 
 tests/loss_matrix.py runs every fault long and writes docs/RELIABILITY.md; test_loss.py runs some of them short.
 """
@@ -240,12 +241,12 @@ def faults(swallow_s, part_s):
 # ---- one round ----
 
 def effects(mesh, name):
-    """(effects, distinct events, effects out of order) of this run."""
-    [(count, distinct, disorder)] = mesh["eu"].sql("""
-        SELECT count(*), count(DISTINCT id), count(*) FILTER (WHERE sequence < highest)
-        FROM (SELECT id, sequence, max(sequence) OVER (PARTITION BY session ORDER BY place ROWS BETWEEN UNBOUNDED PRECEDING
-              AND 1 PRECEDING) AS highest FROM public.effects WHERE id LIKE %s) AS taken""", f"{name}-%")
-    return count, distinct, disorder
+    """(effects, distinct events, effects out of order, those of them unannounced) of this run."""
+    return mesh["eu"].sql("""
+        SELECT count(*), count(DISTINCT id), count(*) FILTER (WHERE sequence < highest), count(*) FILTER (WHERE sequence < highest
+            AND NOT EXISTS (SELECT 1 FROM homeward.gaps g WHERE g.subject = session AND sequence BETWEEN missing_from AND missing_to))
+        FROM (SELECT id, session, sequence, max(sequence) OVER (PARTITION BY session ORDER BY place ROWS BETWEEN UNBOUNDED PRECEDING
+              AND 1 PRECEDING) AS highest FROM public.effects WHERE id LIKE %s) AS taken""", f"{name}-%")[0]
 
 
 def has_arrived(mesh, name, application):
@@ -273,11 +274,12 @@ def run(mesh, name, fault, rate, seconds, patience_s=120):
     while not has_arrived(mesh, name, application) and time.monotonic() < deadline:
         time.sleep(0.1)  # polls a condition, until the deadline
     caught_up = time.monotonic()
-    count, distinct, disorder = effects(mesh, name)
+    count, distinct, disorder, unannounced = effects(mesh, name)
     assert application.attempted > 0 and application.count > 0
     missing = 0 if has_arrived(mesh, name, application) else max(1, application.count - distinct)
     return {"attempted": application.attempted, "acknowledged": application.count, "lost": missing,
-            "doubled": count - distinct, "out of order": disorder, "caught up (s)": round(caught_up - max(ended, over), 1)}
+            "doubled": count - distinct, "out of order": disorder, "unannounced": unannounced,
+            "caught up (s)": round(caught_up - max(ended, over), 1)}
 
 
 def start(**options):

@@ -10,8 +10,10 @@ pytestmark = pytest.mark.skipif(shutil.which("rabbitmqctl") is None, reason="no 
 
 RATE, SECONDS = 500, 3
 FAULTS = losses.faults(3, 2)
-SHORT = ["upstream edited and put back", "connections closed", "kill -9 of eu's homeward", "kill -9 of na's PostgreSQL",
-         "no network for 2 s"]
+SHORT = ["upstream edited and put back", "connections closed", "kill -9 of eu's broker", "kill -9 of eu's homeward",
+         "kill -9 of na's PostgreSQL", "no network for 2 s"]
+# What a broker lost and its source sends again may come when the others have waited long enough.
+MAY_BE_LATE = "kill -9 of eu's broker"
 
 
 @pytest.fixture(scope="module")
@@ -23,4 +25,5 @@ def mesh():
 @pytest.mark.parametrize("fault", SHORT)
 def test_nothing_is_lost_or_doubled(mesh, fault):
     counted = losses.run(mesh, f"run{SHORT.index(fault)}", FAULTS[fault], RATE, SECONDS)
-    assert (counted["lost"], counted["doubled"], counted["out of order"]) == (0, 0, 0), counted
+    assert (counted["lost"], counted["doubled"], counted["unannounced"]) == (0, 0, 0), counted
+    assert counted["out of order"] == 0 or fault == MAY_BE_LATE, counted

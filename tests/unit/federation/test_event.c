@@ -80,6 +80,10 @@ static void test_origin_is_only_homewards(void **state)
 	expect("{" BASE ",\"originregion\":\"na\",\"sequence\":\"000000000000000001\"}", EVENT_CARRIED, NULL);
 	expect("{" BASE "}", EVENT_CARRIED, "originregion");
 	expect("{" BASE ",\"originregion\":\"na\",\"sequence\":\"1x\"}", EVENT_CARRIED, "sequence");
+	expect("{" BASE ",\"originregion\":\"na\",\"sequence\":\"9\",\"skippedfrom\":\"7\"}", EVENT_CARRIED, NULL);
+	expect("{" BASE ",\"originregion\":\"na\",\"sequence\":\"9\",\"skippedfrom\":\"10\"}", EVENT_CARRIED,
+		"skippedfrom");
+	expect("{" BASE ",\"skippedfrom\":\"7\"}", EVENT_SUBMITTED, "only homeward");
 }
 
 static void test_keys(void **state)

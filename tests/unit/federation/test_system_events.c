@@ -54,6 +54,7 @@ static int64_t number_of(const json_t *answer, const char *member)
 
 static void say_everything(struct system_events *system)
 {
+	static const struct system_gap gap = { 12, "na", "/billing", 17, 18, 30000, false };
 	struct system_log_alarm budget = { "budget_misses", "na", "cs-auth", NULL, -1 };
 	struct system_log_alarm full = { "write_failed", NULL, NULL, "no space left", 17 };
 
@@ -69,7 +70,7 @@ static void say_everything(struct system_events *system)
 	system_say_log_alarm(system, &budget);
 	system_say_log_alarm(system, &full);
 	system_say_travel(system, "5d1c0a4be1f2a7c3", "ap", "eu", 1200, 28800);
-	system_say_gap(system, "/billing", "5d1c0a4be1f2a7c3", 17, 18, 30000);
+	system_say_gap(system, &gap);
 }
 
 static void all_that_is_said_follows_its_schema(void **state)
