@@ -197,14 +197,16 @@ static void do_upkeep(void *arg)
 		strbuf_reset(&why);
 	}
 	service_events_tend(service);
+	service_changes_tend(service);
 	service_log_tend(service);
 	service_forget_tend(service);
 	if (!service->is_migrated) {
 		enum status status = migrate(service, &why);
 		service->is_migrated = status == STATUS_OK;
-		if (service->is_migrated)
+		if (service->is_migrated) {
 			LOG_INFO("database_reached");
-		else if (status != STATUS_UNREACHABLE && status != STATUS_DEADLINE)
+			service_changes_migrated(service);
+		} else if (status != STATUS_UNREACHABLE && status != STATUS_DEADLINE)
 			LOG_ERROR("schema_refused", "reason", why.data);
 	}
 	strbuf_release(&why);
@@ -229,6 +231,8 @@ static enum status start_control(struct service *service, struct strbuf *why)
 		status = routes_follow(service->routes, service->control, service->control_database);
 	if (status == STATUS_OK)
 		status = locator_follow_callers(service->locator, service->control, service->control_database);
+	if (status == STATUS_OK)
+		status = service_changes_follow(service);
 	if (status == STATUS_OK)
 		status = peers_probe(service->peers, service->control, service->control_client);
 	if (status == STATUS_OK)

@@ -69,6 +69,8 @@ struct service {
 	bool is_migrated; /* control loop only, after start */
 	int telling;      /* other regions being told to forget; control loop only */
 
+	int64_t changes_heard_ms; /* when what hears of changes was last connected; 0 never; control loop only */
+
 	struct engine engines[ENGINES_MAX];
 	size_t engine_count;
 	struct locator *locator;
@@ -145,6 +147,15 @@ void service_erasures(void *service, struct http_request *request);
 void service_forget(void *service, struct http_request *request, const char *region);
 /* Once a second on the control loop: tells regions that have not acknowledged yet. */
 void service_forget_tend(struct service *service);
+
+/* ---- service_changes.c: what changed elsewhere ---- */
+
+/* On the control loop's database, before the loop runs. */
+MUST_CHECK enum status service_changes_follow(struct service *service);
+/* On the control loop, when the database's schema is there at last. */
+void service_changes_migrated(struct service *service);
+/* Once a second on the control loop. */
+void service_changes_tend(struct service *service);
 
 /* ---- service_events.c: events, and what homeward itself says ---- */
 

@@ -63,6 +63,9 @@ void database_query(struct database *database, const char *statement, const stru
 MUST_CHECK enum status database_listen(
 	struct database *database, const char *channel, void (*notified)(void *arg, const char *channel), void *arg);
 
+/* Inside `notified` only: what the NOTIFY says, "" nothing; NULL when it is told of a (re)connect. */
+const char *database_notice(const struct database *database);
+
 /* Appends a PostgreSQL array literal element; start with "{" and end with "}". */
 void database_array_add(struct strbuf *array, const char *text, size_t length, bool is_first);
 

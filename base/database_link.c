@@ -121,7 +121,9 @@ static void on_ready(void *arg, int events)
 		return;
 	}
 	while (database->connection != NULL && (notice = PQnotifies(database->connection)) != NULL) {
+		database->notice = notice->extra;
 		tell(database, notice->relname);
+		database->notice = NULL;
 		PQfreemem(notice);
 	}
 }
@@ -228,6 +230,11 @@ static void start_connecting(void *arg)
 }
 
 /* ---- channels ---- */
+
+const char *database_notice(const struct database *database)
+{
+	return database->notice;
+}
 
 static bool is_plain_name(const char *name)
 {

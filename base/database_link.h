@@ -11,7 +11,7 @@
 #include "base/database.h"
 #include "base/metrics.h"
 
-#define DATABASE_LISTENERS_MAX 8 /* channels one process listens to; there are two */
+#define DATABASE_LISTENERS_MAX 8 /* channels one process listens to; there are three */
 
 struct database_pending {
 	struct database_pending *next;
@@ -70,6 +70,7 @@ struct database {
 	bool has_been_up, is_outage_logged;
 	atomic_bool is_up;
 	struct database_listener listeners[DATABASE_LISTENERS_MAX];
+	const char *notice; /* while a listener is told of it */
 	int listener_count;
 	struct metric_series *duration, *up, *reconnects;
 };

@@ -17,6 +17,7 @@
 	"reason\",\"energy_wh\",\"cost\"]"
 #define BLOCKED_FIELDS "[\"driver_id\",\"token_uids\",\"reason\",\"blocked_at\"]"
 #define CHANGED_FIELDS "[\"object_type\",\"object_id\",\"change\",\"version\",\"changed_at\"]"
+#define ROUTE_FIELDS "[\"change\",\"object_type\",\"prefix\",\"home\",\"count\",\"at\"]"
 #define STATUS_FIELDS "[\"station_id\",\"evse_id\",\"status\",\"since\"]"
 
 static const char document[] =
@@ -33,6 +34,7 @@ static const char document[] =
 	"\"session.completed\":{\"fields\":" SESSION_FIELDS ",\"personal\":true},"
 	"\"driver.blocked\":{\"fields\":" BLOCKED_FIELDS ",\"personal\":true},"
 	"\"object.changed\":{\"fields\":" CHANGED_FIELDS ",\"personal\":true},"
+	"\"route.changed\":{\"fields\":" ROUTE_FIELDS ",\"personal\":false},"
 	"\"station.status.changed\":{\"fields\":" STATUS_FIELDS ",\"personal\":false}},"
 	"\"rules\":["
 	"{\"id\":\"HOME\",\"effect\":\"permit\",\"operation\":[\"local\"],\"fields\":[\"*\"],"
@@ -75,6 +77,9 @@ static const char document[] =
 	"{\"id\":\"EVENT-CHANGED\",\"effect\":\"permit\",\"operation\":[\"send\",\"receive\"],"
 	"\"type\":[\"object.changed\"],\"purpose\":[\"event\"],\"fields\":" CHANGED_FIELDS ","
 	"\"basis\":{\"note\":\"who holds a copy must forget it\"}},"
+	"{\"id\":\"EVENT-ROUTE\",\"effect\":\"permit\",\"operation\":[\"send\",\"receive\"],"
+	"\"type\":[\"route.changed\"],\"purpose\":[\"event\"],\"fields\":" ROUTE_FIELDS ","
+	"\"basis\":{\"note\":\"no personal data: prefixes only\"}},"
 	"{\"id\":\"EVENT-STATUS\",\"effect\":\"permit\",\"operation\":[\"send\",\"receive\"],"
 	"\"type\":[\"station.status.changed\"],\"purpose\":[\"event\"],\"fields\":" STATUS_FIELDS ","
 	"\"basis\":{\"note\":\"no personal data\"}}],"

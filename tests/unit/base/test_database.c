@@ -367,13 +367,17 @@ static void test_a_server_that_hangs_is_left_and_found_again(void **state)
 struct ear {
 	struct bench *bench;
 	int heard, wanted;
+	char notice[32];
 };
 
 static void on_notice(void *arg, const char *channel)
 {
 	struct ear *ear = arg;
 
+	const char *notice = database_notice(ear->bench->database);
+
 	assert_string_equal(channel, "news");
+	(void)snprintf(ear->notice, sizeof(ear->notice), "%s", notice != NULL ? notice : "(connected)");
 	if (++ear->heard == ear->wanted)
 		loop_break(ear->bench->loop);
 }
@@ -399,9 +403,11 @@ static void test_a_killed_server_is_found_again_and_listened_to(void **state)
 	assert_int_equal(database_listen(bench.database, "no; DROP", on_notice, &ear), STATUS_INVALID);
 	assert_int_equal(database_listen(bench.database, "news", on_notice, &ear), STATUS_OK);
 	await_notices(&ear, 1); /* it took hold */
+	assert_string_equal(ear.notice, "(connected)");
 	run_sql(&bench, "CREATE TABLE kept (n int)");
-	run_sql(&bench, "NOTIFY news");
+	run_sql(&bench, "NOTIFY news, 'one'");
 	await_notices(&ear, 2);
+	assert_string_equal(ear.notice, "one");
 	ask(&bench, &answers[0], insert, "1", 0);
 	await_answers(&bench);
 	ask(&bench, &answers[1], "SELECT pg_sleep(60)", NULL, 0);
@@ -418,6 +424,8 @@ static void test_a_killed_server_is_found_again_and_listened_to(void **state)
 	assert_string_equal(count.text, "1");
 	run_sql(&bench, "NOTIFY news");
 	await_notices(&ear, 4);
+	assert_string_equal(ear.notice, "");
+	assert_null(database_notice(bench.database));
 	close_bench(&bench);
 }
 
