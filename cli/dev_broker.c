@@ -335,7 +335,7 @@ enum status dev_brokers_join(const struct dev_mesh *mesh, struct strbuf *why)
 	/* Links need a moment until they carry events; `mesh status` fails until all are green. */
 	while (status == STATUS_OK && mesh->region_count > 1) {
 		strbuf_reset(why);
-		status = run_mesh(mesh, "status", NULL, why);
+		status = run_mesh(mesh, "status", "--links-only", why);
 		if (status != STATUS_INTERNAL)
 			break;
 		status = clock_monotonic_ms(clock_system()) < end_ms ? dev_pause() : STATUS_DEADLINE;

@@ -230,8 +230,8 @@ void dev_print_story(const struct dev_mesh *mesh)
 			mesh->folder, mesh->regions[i].name);
 	if (mesh->has_brokers)
 		printf("What the brokers carry between the regions:\n  homeward mesh status --mesh %s/" DEV_BROKERS_FILE
-		       "\n",
-			mesh->folder);
+		       " --config %s/%s/homeward.conf\n",
+			mesh->folder, mesh->folder, here->name);
 	printf("How it is doing, and the end of it:\n"
 	       "  homeward dev status --dir %s\n"
 	       "  homeward dev down --dir %s\n",

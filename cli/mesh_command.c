@@ -8,12 +8,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cli/command.h"
+#include "cli/mesh.h"
 #include "federation/federation.h"
 
 enum {
-	OPTION_MESH = 'm',
-	OPTION_EXIT_CODE = COMMAND_ID_FIRST,
+	OPTION_EXIT_CODE = MESH_OPTION_FIRST,
 	OPTION_YES,
 	OPTION_PLAN,
 	OPTION_CONFIRM,
@@ -23,47 +22,6 @@ enum {
 	OPTION_KEY,
 	HASH_LENGTH_MIN = 16 /* what `plan` shows */
 };
-
-#define MESH_FILE_DEFAULT "/etc/homeward/mesh.json"
-#define OPTION_MESH_ROW                                                                                                \
-	{                                                                                                              \
-		OPTION_MESH, "mesh", "FILE", "mesh file (default: " MESH_FILE_DEFAULT ")"                              \
-	}
-
-/* What every subcommand needs: the mesh and its brokers. */
-struct session {
-	struct mesh *mesh;
-	struct mesh_client *client;
-	struct mesh_api api;
-	struct strbuf why;
-};
-
-static int session_begin(struct session *session, const char *path)
-{
-	enum status status;
-
-	*session = (struct session){ .mesh = NULL };
-	strbuf_init(&session->why);
-	status = mesh_load(path, &session->mesh, &session->why);
-	if (status != STATUS_OK) {
-		fprintf(stderr, "%s%s", session->why.data,
-			session->why.length > 0 && session->why.data[session->why.length - 1] == '\n' ? "" : "\n");
-		return command_fail(EXIT_CODE_CONFIGURATION, "the mesh file cannot be used");
-	}
-	status = mesh_client_create(session->mesh, &session->client, &session->why);
-	if (status != STATUS_OK)
-		return command_fail(EXIT_CODE_CONFIGURATION, "%s", session->why.data);
-	session->api = mesh_client_api(session->client);
-	return EXIT_CODE_OK;
-}
-
-static int session_end(struct session *session, int exit_code)
-{
-	mesh_client_destroy(session->client);
-	mesh_destroy(session->mesh);
-	strbuf_release(&session->why);
-	return exit_code;
-}
 
 static int print_json(json_t *value)
 {
@@ -78,7 +36,7 @@ static int print_json(json_t *value)
 
 static int run_check(int argc, char **argv)
 {
-	static const struct command_option options[] = { OPTION_MESH_ROW, COMMAND_OPTION_END };
+	static const struct command_option options[] = { MESH_OPTION_ROW, COMMAND_OPTION_END };
 	static const struct command_usage usage = { "homeward mesh check", "[--mesh FILE]",
 		"Reads the mesh file and says everything that is wrong with it.  Asks no broker.", options,
 		"homeward mesh check --mesh mesh.json\n" };
@@ -91,7 +49,7 @@ static int run_check(int argc, char **argv)
 
 	command_line_begin(&line, &usage, argc, argv);
 	for (int id; (id = command_line_next(&line)) != COMMAND_LINE_END;)
-		path = id == OPTION_MESH ? line.value : path;
+		path = id == MESH_OPTION ? line.value : path;
 	if (!command_line_expect(&line, 0, 0))
 		return line.exit_code;
 	if (mesh_load(path, &mesh, &errors) != STATUS_OK) {
@@ -109,7 +67,7 @@ static int run_check(int argc, char **argv)
 
 /* ---- plan ---- */
 
-static int show_plan(const struct session *session, const struct mesh_plan *plan, enum output_format format)
+static int show_plan(const struct mesh_session *session, const struct mesh_plan *plan, enum output_format format)
 {
 	struct strbuf text = STRBUF_INIT;
 	int exit_code = EXIT_CODE_OK;
@@ -126,7 +84,7 @@ static int show_plan(const struct session *session, const struct mesh_plan *plan
 static int run_plan(int argc, char **argv)
 {
 	static const struct command_option options[] = {
-		OPTION_MESH_ROW,
+		MESH_OPTION_ROW,
 		{ OPTION_EXIT_CODE, "exit-code", NULL, "exit with 2 when there is a difference" },
 		COMMAND_OPTION_OUTPUT,
 		COMMAND_OPTION_END,
@@ -138,18 +96,18 @@ static int run_plan(int argc, char **argv)
 	const char *path = MESH_FILE_DEFAULT;
 	struct mesh_plan plan = { .count = 0 };
 	bool tells = false;
-	struct session session;
+	struct mesh_session session;
 	struct command_line line;
 	int exit_code;
 
 	command_line_begin(&line, &usage, argc, argv);
 	for (int id; (id = command_line_next(&line)) != COMMAND_LINE_END;) {
-		path = id == OPTION_MESH ? line.value : path;
+		path = id == MESH_OPTION ? line.value : path;
 		tells |= id == OPTION_EXIT_CODE;
 	}
 	if (!command_line_expect(&line, 0, 0))
 		return line.exit_code;
-	exit_code = session_begin(&session, path);
+	exit_code = mesh_session_begin(&session, path);
 	if (exit_code == EXIT_CODE_OK) {
 		enum status status = mesh_plan_read(session.mesh, &session.api, &plan, &session.why);
 		if (status != STATUS_OK)
@@ -160,7 +118,7 @@ static int run_plan(int argc, char **argv)
 			exit_code = EXIT_CODE_DIFFERENCE;
 	}
 	mesh_plan_release(&plan);
-	return session_end(&session, exit_code);
+	return mesh_session_end(&session, exit_code);
 }
 
 /* ---- apply ---- */
@@ -194,7 +152,7 @@ static int refuse_without_consent(const struct mesh_plan *plan, const struct con
 	return EXIT_CODE_OK;
 }
 
-static int apply(struct session *session, const struct consent *consent)
+static int apply(struct mesh_session *session, const struct consent *consent)
 {
 	struct mesh_plan plan;
 	size_t done = 0;
@@ -222,7 +180,7 @@ static int apply(struct session *session, const struct consent *consent)
 static int run_apply(int argc, char **argv)
 {
 	static const struct command_option options[] = {
-		OPTION_MESH_ROW,
+		MESH_OPTION_ROW,
 		{ OPTION_YES, "yes", NULL,
 			"whatever the plan is, as long as nothing is removed and no buffer at risk" },
 		{ OPTION_PLAN, "plan", "HASH", "only if the plan is still this one" },
@@ -236,81 +194,23 @@ static int run_apply(int argc, char **argv)
 		options, "homeward mesh apply --mesh mesh.json --plan 1f0c36b2a94d57e8\n" };
 	const char *path = MESH_FILE_DEFAULT;
 	struct consent consent = { NULL, NULL, false };
-	struct session session;
+	struct mesh_session session;
 	struct command_line line;
 	int exit_code;
 
 	command_line_begin(&line, &usage, argc, argv);
 	for (int id; (id = command_line_next(&line)) != COMMAND_LINE_END;) {
-		path = id == OPTION_MESH ? line.value : path;
+		path = id == MESH_OPTION ? line.value : path;
 		consent.plan = id == OPTION_PLAN ? line.value : consent.plan;
 		consent.confirm = id == OPTION_CONFIRM ? line.value : consent.confirm;
 		consent.is_given |= id == OPTION_YES;
 	}
 	if (!command_line_expect(&line, 0, 0))
 		return line.exit_code;
-	exit_code = session_begin(&session, path);
+	exit_code = mesh_session_begin(&session, path);
 	if (exit_code == EXIT_CODE_OK)
 		exit_code = apply(&session, &consent);
-	return session_end(&session, exit_code);
-}
-
-/* ---- status ---- */
-
-static int show_links(const struct mesh *mesh, const struct mesh_health *health, enum output_format format)
-{
-	static const struct output_column columns[] = {
-		{ "from", OUTPUT_TEXT },
-		{ "to", OUTPUT_TEXT },
-		{ "is_green", OUTPUT_BOOLEAN },
-		{ "state", OUTPUT_TEXT },
-		{ "has_binding", OUTPUT_BOOLEAN },
-		{ "has_consumer", OUTPUT_BOOLEAN },
-		{ "buffered_events", OUTPUT_NUMBER },
-	};
-	struct output *output = output_create(stdout, format, columns, sizeof(columns) / sizeof(columns[0]));
-
-	for (size_t i = 0; i < health->link_count; i++) {
-		const struct mesh_link_status *link = &health->links[i];
-		char count[24];
-		snprintf(count, sizeof(count), "%lld", (long long)link->message_count);
-		const char *const cells[] = { mesh->regions[link->from].name, mesh->regions[link->to].name,
-			link->is_green ? "true" : "false", link->state, link->has_binding ? "true" : "false",
-			link->has_consumer ? "true" : "false", link->has_buffer ? count : NULL };
-		output_row(output, cells);
-	}
-	return output_finish(output);
-}
-
-static int run_status(int argc, char **argv)
-{
-	static const struct command_option options[] = { OPTION_MESH_ROW, COMMAND_OPTION_OUTPUT, COMMAND_OPTION_END };
-	static const struct command_usage usage = { "homeward mesh status", "[--mesh FILE] [-o FORMAT]",
-		"Every link: what it says of itself, whether the sending broker has its binding, whether its buffer "
-		"is\n"
-		"consumed, and how many events wait.  Exits with 1 unless all are green.",
-		options, "homeward mesh status --mesh mesh.json\n" };
-	const char *path = MESH_FILE_DEFAULT;
-	struct mesh_health health = { .link_count = 0 };
-	struct session session;
-	struct command_line line;
-	int exit_code;
-
-	command_line_begin(&line, &usage, argc, argv);
-	for (int id; (id = command_line_next(&line)) != COMMAND_LINE_END;)
-		path = id == OPTION_MESH ? line.value : path;
-	if (!command_line_expect(&line, 0, 0))
-		return line.exit_code;
-	exit_code = session_begin(&session, path);
-	if (exit_code == EXIT_CODE_OK && mesh_health_read(session.mesh, &session.api, &health) != STATUS_OK)
-		exit_code = command_fail(EXIT_CODE_FAILED, "out of memory");
-	if (exit_code == EXIT_CODE_OK)
-		exit_code = show_links(session.mesh, &health, line.format);
-	for (size_t i = 0; exit_code == EXIT_CODE_OK && i < health.link_count; i++)
-		if (!health.links[i].is_green)
-			exit_code = EXIT_CODE_FAILED;
-	mesh_health_release(&health);
-	return session_end(&session, exit_code);
+	return mesh_session_end(&session, exit_code);
 }
 
 /* ---- verify ---- */
@@ -338,8 +238,8 @@ static int show_findings(const struct mesh_health *health, enum output_format fo
 	return exit_code == EXIT_CODE_OK && health->finding_count > 0 ? EXIT_CODE_FAILED : exit_code;
 }
 
-static int verify(
-	struct session *session, const char *as, const struct mesh_credentials *credentials, enum output_format format)
+static int verify(struct mesh_session *session, const char *as, const struct mesh_credentials *credentials,
+	enum output_format format)
 {
 	struct mesh_health health = { .link_count = 0 };
 	size_t refused = 0, region = as != NULL ? mesh_region_find(session->mesh, as) : session->mesh->region_count;
@@ -363,7 +263,7 @@ static int verify(
 static int run_verify(int argc, char **argv)
 {
 	static const struct command_option options[] = {
-		OPTION_MESH_ROW,
+		MESH_OPTION_ROW,
 		{ OPTION_AS, "as", "REGION", "also try a forbidden binding at each of its peers, with:" },
 		{ OPTION_CERTIFICATE, "certificate", "FILE", "the region's certificate" },
 		{ OPTION_KEY, "key", "FILE", "its key" },
@@ -379,13 +279,13 @@ static int run_verify(int argc, char **argv)
 		"homeward mesh verify --mesh mesh.json --as eu --certificate eu.pem --key eu.key --ca ca.pem\n" };
 	const char *path = MESH_FILE_DEFAULT, *as = NULL;
 	struct mesh_credentials credentials = { NULL, NULL, NULL };
-	struct session session;
+	struct mesh_session session;
 	struct command_line line;
 	int exit_code;
 
 	command_line_begin(&line, &usage, argc, argv);
 	for (int id; (id = command_line_next(&line)) != COMMAND_LINE_END;) {
-		path = id == OPTION_MESH ? line.value : path;
+		path = id == MESH_OPTION ? line.value : path;
 		as = id == OPTION_AS ? line.value : as;
 		credentials.ca_file = id == OPTION_CA ? line.value : credentials.ca_file;
 		credentials.certificate_file = id == OPTION_CERTIFICATE ? line.value : credentials.certificate_file;
@@ -396,17 +296,18 @@ static int run_verify(int argc, char **argv)
 	if (as != NULL &&
 		(credentials.ca_file == NULL || credentials.certificate_file == NULL || credentials.key_file == NULL))
 		return command_line_wrong(&line, "--as needs --certificate, --key and --ca");
-	exit_code = session_begin(&session, path);
+	exit_code = mesh_session_begin(&session, path);
 	if (exit_code == EXIT_CODE_OK)
 		exit_code = verify(&session, as, &credentials, line.format);
-	return session_end(&session, exit_code);
+	return mesh_session_end(&session, exit_code);
 }
 
 static const struct command_entry entries[] = {
 	{ "check", run_check, "say what is wrong with the mesh file" },
 	{ "plan", run_plan, "show what apply would do, and what it does to links" },
 	{ "apply", run_apply, "bring the brokers to what the mesh file says" },
-	{ "status", run_status, "every link: state, binding, consumer, waiting events" },
+	{ "status", mesh_run_status, "every link: state, binding, consumer, canary, receipts" },
+	{ "heal", mesh_run_heal, "restart broken links where that loses nothing" },
 	{ "verify", run_verify, "coded checks, and a try at the lock" },
 	{ NULL, NULL, NULL },
 };

@@ -209,6 +209,43 @@ MUST_CHECK enum status mesh_health_read(
 	const struct mesh *mesh, const struct mesh_api *api, struct mesh_health *health_out);
 void mesh_health_release(struct mesh_health *health);
 
+/* ---- what daemons say of a link: mesh_green.c ---- */
+
+#define MESH_CANARY_AGE_MAX_MS 10000
+
+struct mesh_link_word {      /* -1: unknown */
+	int64_t told_age_ms; /* of what the receiver said, which is part of the canary's age */
+	int64_t canary_age_ms, round_trip_p50_ms, round_trip_p99_ms;
+	int64_t duplicates, gaps, unreceipted;
+	int64_t certificate_days; /* of the two ends, the fewer */
+	int64_t alarms;           /* of both ends */
+};
+/* Out of the answer of GET /admin/v1/mesh; matrix NULL: all is unknown. */
+struct mesh_link_word mesh_link_word(const json_t *matrix, const char *from, const char *to);
+/* Its receiver itself says that no canary came, however old that word is. */
+bool mesh_link_is_silent(const struct mesh_link_word *word);
+/* Why the link is not green, added to `reason`; nothing when it is.  word NULL: by the brokers' word alone. */
+void mesh_link_reason(const struct mesh *mesh, const struct mesh_link_status *link, const struct mesh_link_word *word,
+	struct strbuf *reason);
+
+/* ---- healing: mesh_heal.c ---- */
+
+#define MESH_HEAL_ATTEMPTS_MAX 4 /* until the link was green again: then it is for somebody to look at */
+#define MESH_HEAL_PAUSE_MS 15000 /* after a restart, and twice as long after each more */
+
+struct mesh_heal_state { /* of one link; zeroed when it is green */
+	size_t attempts;
+	int64_t next_ms;
+};
+bool mesh_heal_may_try(const struct mesh_heal_state *state, int64_t now_ms);
+void mesh_heal_tried(struct mesh_heal_state *state, int64_t now_ms);
+
+enum mesh_heal_outcome { MESH_HEAL_LEFT, MESH_HEAL_WOULD_RESTART, MESH_HEAL_RESTARTED, MESH_HEAL_FAILED };
+/* Restarts a broken link where that is safe; `why` tells why it was left, or what failed. */
+enum mesh_heal_outcome mesh_heal_link(const struct mesh *mesh, const struct mesh_api *api,
+	const struct mesh_link_status *link, bool is_dry_run, struct strbuf *why);
+const char *mesh_heal_outcome_name(enum mesh_heal_outcome outcome);
+
 /*
  * Tries, as region `as` with its certificate, a binding that each of its peers must refuse, and adds a finding
  * for each that does not.  *refused_count_out counts the peers that refused.

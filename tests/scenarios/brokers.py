@@ -227,7 +227,7 @@ class Brokers:
         """Brings the brokers to the mesh file, and waits until every link carries events."""
         applied = self.mesh("apply", "--yes")
         assert applied.returncode == 0, applied.stdout + applied.stderr
-        wait_for(lambda: self.mesh("status").returncode == 0, 60, "green links")
+        wait_for(lambda: self.mesh("status", "--links-only").returncode == 0, 60, "green links")
 
     def __getitem__(self, name):
         return self.brokers[name]
