@@ -9,6 +9,10 @@
  * search index cannot tell for the whole log, every peer is on the list: telling one
  * too many does no harm.
  *
+ * Where there is a broker they are told by an event, subject.erased, that goes into the outbox in
+ * the same statement; the peer API is for those that do not acknowledge it in time
+ * (service_tell.c).  What events said of the subject before is emptied too.
+ *
  * Runs on an HTTP thread of the admin listener and may block on the database there.
  */
 #include <inttypes.h>
@@ -23,6 +27,7 @@
 
 #define DATABASE_MS 5000
 #define INDEX_WAIT_MS 3000
+#define EVENTS_MS 30000 /* a year's inbox is read */
 #define SUBJECTS_MAX (KEYRING_EPOCHS_MAX + 1)
 
 struct erasure {
@@ -48,10 +53,16 @@ static const char erase_all[] =
 	"record AS (DELETE FROM homeward.objects WHERE type = $2 AND id = $3 RETURNING 1), "
 	"route AS (DELETE FROM homeward.routes WHERE type = $2 AND kind = 'exact' AND key = $3), "
 	"visits AS (DELETE FROM homeward.grants WHERE subject = ANY($4::text[])), "
-	"told AS (INSERT INTO homeward.erasures (erasure, region, type, subject, sealed) "
-	"SELECT $5::uuid, region, $2, ($4::text[])[1], decode($6, 'hex') FROM unnest($7::text[]) AS region RETURNING "
-	"1) "
+	"told AS (INSERT INTO homeward.erasures (erasure, region, type, subject, sealed, next_attempt_at) "
+	"SELECT $5::uuid, region, $2, ($4::text[])[1], decode($6, 'hex'), now() + $8::bigint * interval '1 second' "
+	"FROM unnest($7::text[]) AS region RETURNING region), "
+	"event AS (INSERT INTO homeward.outbox (type, source, destination, payload) "
+	"SELECT 'subject.erased', '/homeward/erasures', region, jsonb_build_object('request_id', $5::text, "
+	"'object_type', $2::text, 'object_id', $3::text, 'erased_at', " DATABASE_NOW
+	") FROM told WHERE $8::bigint > 0) "
 	"SELECT (SELECT count(*) FROM record), (SELECT count(*) FROM told)";
+
+static const char forget_events[] = "SELECT homeward.events_forget($1, $2)";
 
 bool subject_of_row(struct service *service, const char *ref, const char *wrapped_hex, const struct object_id *object,
 	char subject[ENTRY_SUBJECT_SIZE])
@@ -178,10 +189,12 @@ static enum status find_regions(struct erasure *erasure, struct strbuf *why)
 
 static enum status erase_rows(struct erasure *erasure, struct strbuf *why)
 {
+	const struct settings *settings = erasure->service->settings;
 	uint8_t sealed[OBJECT_TYPE_SIZE + OBJECT_ID_SIZE + KEYRING_SEALED_EXTRA];
+	char wait[24];
 	struct strbuf hex = STRBUF_INIT;
 	const char *parameters[] = { erasure->ref, erasure->object.type, erasure->object.id,
-		erasure->subject_array.data, erasure->id_text, NULL, erasure->regions.data };
+		erasure->subject_array.data, erasure->id_text, NULL, erasure->regions.data, wait };
 	size_t size = strlen(erasure->object.id);
 	PGresult *result = NULL;
 	enum status status = STATUS_INTERNAL;
@@ -190,7 +203,10 @@ static enum status erase_rows(struct erasure *erasure, struct strbuf *why)
 		return status;
 	strbuf_add_hex(&hex, sealed, size + KEYRING_SEALED_EXTRA);
 	parameters[5] = hex.data;
-	status = database_session_query(erasure->session, erase_all, parameters, 7, DATABASE_MS, &result, why);
+	/* 0: there are no events, so the peer API is told at once. */
+	(void)snprintf(wait, sizeof(wait), "%" PRId64,
+		settings->events.broker[0] != '\0' ? settings->events.erasure_wait_s : 0);
+	status = database_session_query(erasure->session, erase_all, parameters, 8, DATABASE_MS, &result, why);
 	if (status == STATUS_OK) {
 		erasure->records = strtoll(PQgetvalue(result, 0, 0), NULL, 10);
 		erasure->region_count = strtoll(PQgetvalue(result, 0, 1), NULL, 10);
@@ -198,6 +214,19 @@ static enum status erase_rows(struct erasure *erasure, struct strbuf *why)
 	PQclear(result);
 	strbuf_release(&hex);
 	return status;
+}
+
+/* The control loop goes on with what is not over yet, as long as a region has to be told. */
+static void empty_events(struct erasure *erasure)
+{
+	const char *parameters[] = { erasure->object.type, erasure->object.id };
+	struct strbuf why = STRBUF_INIT;
+	enum status status = database_session_query(
+		erasure->session, forget_events, parameters, 2, EVENTS_MS, NULL, &why);
+
+	if (status != STATUS_OK)
+		LOG_WARN("erasure_left_events", "erasure", erasure->id_text, "reason", why.data);
+	strbuf_release(&why);
 }
 
 static enum status run(struct erasure *erasure, struct strbuf *why)
@@ -225,6 +254,7 @@ static enum status run(struct erasure *erasure, struct strbuf *why)
 		return status;
 	keyring_subjects_changed(service->keyring);
 	(void)locator_forget(service->locator, &erasure->object);
+	empty_events(erasure);
 	note.count = erasure->region_count;
 	return service_log_write(service, &note);
 }
@@ -287,8 +317,10 @@ void service_erasures(void *arg, struct http_request *request)
 {
 	static const char sql[] =
 		"SELECT coalesce(json_agg(e ORDER BY e.requested_at, e.region), '[]') FROM (SELECT erasure, region, "
-		"type, subject, state, requested_at, acknowledged_at, attempts FROM homeward.erasures) AS e";
+		"type, subject, state, requested_at, acknowledged_at, attempts FROM homeward.erasures WHERE region <> "
+		"$1) AS e";
 	struct service *service = arg;
+	const char *parameters[] = { service->settings->region }; /* its row here: it was told by another */
 	struct database_session *session = NULL;
 	struct strbuf why = STRBUF_INIT;
 	struct http_response *response = NULL;
@@ -296,7 +328,7 @@ void service_erasures(void *arg, struct http_request *request)
 	enum status status = database_session_open(service->dsn.data, DATABASE_MS, &session, &why);
 
 	if (status == STATUS_OK)
-		status = database_session_query(session, sql, NULL, 0, DATABASE_MS, &result, &why);
+		status = database_session_query(session, sql, parameters, 1, DATABASE_MS, &result, &why);
 	if (status == STATUS_OK)
 		response = http_response_create(
 			200, "application/json", PQgetvalue(result, 0, 0), strlen(PQgetvalue(result, 0, 0)));

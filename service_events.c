@@ -10,7 +10,7 @@
 #include <sys/statvfs.h>
 
 #include "base/log.h"
-#include "service.h"
+#include "service_subject.h"
 
 #define LAPSE_WARN_MS 60000      /* between reminders of a certificate or list that is out of date */
 #define SLOW_LOOK_MS 60000       /* between looks at certificates and the disk */
@@ -218,16 +218,19 @@ void service_system_stop(struct service *service)
 	system_expiries_release(&service->expiries);
 }
 
-static void forget_object(void *locator, const struct object_id *object)
+static void forget_object(void *arg, const struct object_id *object)
 {
-	(void)locator_forget(locator, object);
+	struct service *service = arg;
+
+	(void)locator_forget(service->locator, object);
 }
 
 enum status service_events_start(struct service *service, struct strbuf *why)
 {
 	const struct engine *engine = &service->engines[0];
 	struct events_settings events = { service->settings, service->dsn.data, engine->loop, engine->database,
-		service->gate, service->tls, engine->log, { forget_object, service->locator }, service->system };
+		service->gate, service->tls, engine->log,
+		{ forget_object, service_forget_told, service_forget_acknowledged, service }, service->system };
 	enum status status;
 
 	if (service->settings->events.broker[0] == '\0')

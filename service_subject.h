@@ -8,6 +8,8 @@
 
 #include "service.h"
 
+#define DATABASE_NOW "to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')"
+
 /* The name of the object's row. */
 MUST_CHECK enum status subject_ref(
 	struct service *service, const struct object_id *object, char ref[SUBJECT_HASH_SIZE], struct strbuf *why);
@@ -16,5 +18,12 @@ bool subject_of_row(struct service *service, const char *ref, const char *wrappe
 	char subject[ENTRY_SUBJECT_SIZE]);
 /* How many bytes there were; 0 when too many. */
 size_t subject_unhex(const char *hex, uint8_t *bytes, size_t size_max);
+
+/*
+ * An erasure that came as an event, and an acknowledgement that did: as if it had come over the peer API.  On any thread;
+ * what cannot be done is logged, and comes over the peer API later.
+ */
+void service_forget_told(void *arg, const char *region, const char *erasure, const char *type, const char *id);
+void service_forget_acknowledged(void *arg, const char *region, const char *erasure);
 
 #endif

@@ -264,6 +264,8 @@ const struct setting settings_table[] = {
 		"Between the canaries that show each peer of events.mesh that its link carries events; 0 for none."),
 	INTEGER("events.receipt_timeout_s", events.receipt_timeout_s, "60", 1, DAY_S, "s",
 		"An event whose destination has not said what became of it is sent again, with the same id; then after twice as long."),
+	INTEGER("events.erasure_wait_s", events.erasure_wait_s, "10", 1, DAY_S, "s",
+		"A region that has not acknowledged an erasure, told as an event, after this long is told over the peer API."),
 	INTEGER("events.outbox_keep_s", events.outbox_keep_s, "2592000", 60, YEAR_S, "s",
 		"Events that were sent and receipted, or refused, are removed after this long."),
 	INTEGER("events.inbox_keep_s", events.inbox_keep_s, "31622400", 60, YEAR_S, "s",

@@ -20,6 +20,9 @@
 #define ROUTE_FIELDS "[\"change\",\"object_type\",\"prefix\",\"home\",\"count\",\"at\"]"
 #define STATUS_FIELDS "[\"station_id\",\"evse_id\",\"status\",\"since\"]"
 
+#define ERASED_FIELDS "[\"request_id\",\"object_type\",\"object_id\",\"erased_at\"]"
+#define ACKNOWLEDGED_FIELDS "[\"request_id\",\"purged\",\"at\"]"
+
 static const char document[] =
 	"{\"schema\":\"homeward-policy/1\",\"home\":\"\",\"version\":1,\"not_after\":\"2100-01-01T00:00:00Z\","
 	"\"default\":\"deny\",\"types\":{"
@@ -35,6 +38,8 @@ static const char document[] =
 	"\"driver.blocked\":{\"fields\":" BLOCKED_FIELDS ",\"personal\":true},"
 	"\"object.changed\":{\"fields\":" CHANGED_FIELDS ",\"personal\":true},"
 	"\"route.changed\":{\"fields\":" ROUTE_FIELDS ",\"personal\":false},"
+	"\"subject.erased\":{\"fields\":" ERASED_FIELDS ",\"personal\":true},"
+	"\"subject.erasure.acknowledged\":{\"fields\":" ACKNOWLEDGED_FIELDS ",\"personal\":false},"
 	"\"station.status.changed\":{\"fields\":" STATUS_FIELDS ",\"personal\":false}},"
 	"\"rules\":["
 	"{\"id\":\"HOME\",\"effect\":\"permit\",\"operation\":[\"local\"],\"fields\":[\"*\"],"
@@ -80,6 +85,12 @@ static const char document[] =
 	"{\"id\":\"EVENT-ROUTE\",\"effect\":\"permit\",\"operation\":[\"send\",\"receive\"],"
 	"\"type\":[\"route.changed\"],\"purpose\":[\"event\"],\"fields\":" ROUTE_FIELDS ","
 	"\"basis\":{\"note\":\"no personal data: prefixes only\"}},"
+	"{\"id\":\"EVENT-ERASED\",\"effect\":\"permit\",\"operation\":[\"send\",\"receive\"],"
+	"\"type\":[\"subject.erased\"],\"purpose\":[\"event\"],\"fields\":" ERASED_FIELDS ","
+	"\"basis\":{\"art\":\"17, 19\"}},"
+	"{\"id\":\"EVENT-ACKNOWLEDGED\",\"effect\":\"permit\",\"operation\":[\"send\",\"receive\"],"
+	"\"type\":[\"subject.erasure.acknowledged\"],\"purpose\":[\"event\"],\"fields\":" ACKNOWLEDGED_FIELDS ","
+	"\"basis\":{\"art\":\"19\"}},"
 	"{\"id\":\"EVENT-STATUS\",\"effect\":\"permit\",\"operation\":[\"send\",\"receive\"],"
 	"\"type\":[\"station.status.changed\"],\"purpose\":[\"event\"],\"fields\":" STATUS_FIELDS ","
 	"\"basis\":{\"note\":\"no personal data\"}}],"

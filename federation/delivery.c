@@ -10,9 +10,9 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "base/json.h"
 #include "federation/federation.h"
 #include "federation/inbox.h"
+#include "federation/own_events.h"
 #include "federation/receipts.h"
 
 #define SETTLE_MS 30000
@@ -91,24 +91,6 @@ bool delivery_settle(struct worker *worker, struct arrivals *next)
 	return true;
 }
 
-static void forget_changed(const struct worker *worker, const struct arrivals *arrivals)
-{
-	for (size_t i = 0; i < arrivals->count && worker->hooks.forget != NULL; i++) {
-		const json_t *data = json_object_get(arrivals->items[i].event.envelope, "data");
-		const char *type = json_get_string(data, "object_type"), *id = json_get_string(data, "object_id");
-		struct object_id object = { .type = "" };
-
-		/* Its schema was checked: the texts are there, and may only be too long to be any object's. */
-		if (!arrival_is_kept(&arrivals->items[i]) ||
-			strcmp(arrivals->items[i].event.type, "object.changed") != 0 || type == NULL || id == NULL ||
-			strlen(type) >= sizeof(object.type) || strlen(id) >= sizeof(object.id))
-			continue;
-		memcpy(object.type, type, strlen(type));
-		memcpy(object.id, id, strlen(id));
-		worker->hooks.forget(worker->hooks.arg, &object);
-	}
-}
-
 static bool publish_receipts(struct worker *worker, const struct arrivals *arrivals)
 {
 	struct strbuf why = STRBUF_INIT;
@@ -140,12 +122,18 @@ bool delivery_of_batch(struct worker *worker, const struct arrivals *arrivals, s
 	if (is_fine && events > 0)
 		is_fine = database_session_query(worker->session, read_undelivered, parameters, 1, WORKER_QUERY_MS,
 				  &rows, &why) == STATUS_OK;
-	forget_changed(worker, arrivals);
+	for (size_t i = 0; i < arrivals->count; i++)
+		if (arrival_is_kept(&arrivals->items[i]))
+			own_events_forget(&worker->hooks, &arrivals->items[i].event);
 	is_fine = is_fine && (rows == NULL || publish_new(worker, rows)) && publish_receipts(worker, arrivals) &&
 		  delivery_settle(worker, next);
 	if (is_fine && rows != NULL && PQntuples(rows) > 0)
 		is_fine = database_session_query(worker->session, mark_delivered, parameters, 1, WORKER_QUERY_MS, NULL,
 				  &why) == STATUS_OK;
+	/* In homeward.delivered by now: what erasing empties is the event's own row, too. */
+	for (size_t i = 0; i < arrivals->count && is_fine; i++)
+		if (arrival_is_kept(&arrivals->items[i]))
+			own_events_erasure(&worker->hooks, &arrivals->items[i].event);
 	if (why.length > 0)
 		worker_lose_session(worker, why.data);
 	PQclear(rows);

@@ -34,6 +34,12 @@ struct system_events;
 /* Upward seam: what is done with events that homeward itself understands.  On the consumer's thread. */
 struct events_hooks {
 	void (*forget)(void *arg, const struct object_id *object); /* it has changed at its home; NULL: nobody */
+	/*
+	 * subject.erased and subject.erasure.acknowledged came from that region, and were passed on; request is the
+	 * erasure's id.  Neither is told twice for sure, so they must bear being lost.  NULL: nobody.
+	 */
+	void (*erased)(void *arg, const char *region, const char *request, const char *type, const char *id);
+	void (*acknowledged)(void *arg, const char *region, const char *request);
 	void *arg;
 };
 
