@@ -17,6 +17,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "federation/canary_sender.h"
 #include "federation/delivery.h"
 #include "federation/federation.h"
 #include "federation/inbox.h"
@@ -226,6 +227,7 @@ static enum status tell_gaps(struct worker *worker, struct strbuf *why)
 			.is_start = PQgetvalue(rows, row, GAP_IS_START)[0] == 't' };
 
 		system_say_gap(worker->system, &gap);
+		canary_count(worker->canary, gap.origin, CANARY_GAPS, 1);
 		metric_add(metric_series(metric_register(METRIC_COUNTER, "homeward_events_gaps_total",
 						 "Ranges of numbers that had not come when later events were let "
 						 "through.",

@@ -33,6 +33,6 @@ bool parcels_prepare(struct worker *worker, const PGresult *rows, struct parcels
 void parcels_release(struct worker *worker, struct parcels *parcels);
 
 /* Columns of the rows. */
-enum { COLUMN_SEQ, COLUMN_DESTINATION, COLUMN_TYPE, COLUMN_ID, COLUMN_ENVELOPE, COLUMN_CALLER };
+enum { COLUMN_SEQ, COLUMN_DESTINATION, COLUMN_TYPE, COLUMN_ID, COLUMN_ENVELOPE, COLUMN_CALLER, COLUMN_TARGET };
 
 #endif

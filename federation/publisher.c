@@ -19,6 +19,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/must.h"
+#include "federation/broadcasts.h"
 #include "federation/canary_sender.h"
 #include "federation/event.h"
 #include "federation/federation.h"
@@ -30,19 +31,25 @@
 #define UPKEEP_EVERY_MS 1000
 #define PUMP_EVERY 64 /* messages written between looks at what the broker says */
 
-static const char read_rows[] =
-	"SELECT seq, destination, type, id, (attributes - '{sequence,skippedfrom}'::text[] || "
-	"jsonb_strip_nulls(jsonb_build_object('specversion', '1.0',"
-	" 'id', id, 'source', source, 'type', type, 'subject', nullif(aggregateid, ''), 'destination', destination,"
-	" 'originregion', $1::text, 'sequence', CASE WHEN sequence > 0 THEN lpad(sequence::text, 18, '0') END,"
-	" 'time', coalesce(attributes->>'time', to_char(created_at AT TIME ZONE 'UTC', "
-	"'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')), 'skippedfrom', lpad(skipped_from::text, 18, '0')))"
+/* The columns, and of which rows: those that wait, or broadcasts for one region again. */
+#define READ_ROWS                                                                                                      \
+	"SELECT seq, destination, type, id, (attributes - '{sequence,skippedfrom}'::text[] || "                        \
+	"jsonb_strip_nulls(jsonb_build_object('specversion', '1.0',"                                                   \
+	" 'id', id, 'source', source, 'type', type, 'subject', nullif(aggregateid, ''), 'destination', destination,"   \
+	" 'originregion', $1::text, 'sequence', CASE WHEN sequence > 0 THEN lpad(sequence::text, 18, '0') END,"        \
+	" 'time', coalesce(attributes->>'time', to_char(created_at AT TIME ZONE 'UTC', "                               \
+	"'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')), 'skippedfrom', lpad(skipped_from::text, 18, '0')))"                    \
 	" || CASE WHEN payload IS NULL THEN '{}'::jsonb ELSE jsonb_build_object('data', payload) END)::text, caller"
-	" FROM homeward.outbox o LEFT JOIN LATERAL (SELECT min(sequence) AS skipped_from FROM (SELECT k.sequence,"
-	" row_number() OVER (ORDER BY k.sequence DESC) AS back FROM homeward.skips k WHERE o.sequence > 1 AND"
-	" (k.destination, k.source, k.subject) = (o.destination, o.source, o.aggregateid) AND k.sequence < o.sequence"
+#define READ_FROM                                                                                                      \
+	" FROM homeward.outbox o LEFT JOIN LATERAL (SELECT min(sequence) AS skipped_from FROM (SELECT k.sequence,"     \
+	" row_number() OVER (ORDER BY k.sequence DESC) AS back FROM homeward.skips k WHERE o.sequence > 1 AND"         \
+	" (k.destination, k.source, k.subject) = (o.destination, o.source, o.aggregateid) AND k.sequence < o.sequence" \
 	" ORDER BY k.sequence DESC LIMIT 1000) AS before WHERE before.sequence = o.sequence - back) AS skips ON true"
+
+static const char read_rows[] = READ_ROWS
+	", destination" READ_FROM
 	" WHERE sent_at IS NULL AND refused_at IS NULL AND next_at <= now() ORDER BY seq LIMIT $2";
+static const char read_again[] = READ_ROWS ", again.region" READ_FROM BROADCASTS_AGAIN;
 static const char mark_sent[] = "UPDATE homeward.outbox SET sent_at = now(), attempts = attempts + 1, reason = ''"
 				" WHERE seq = ANY($1::bigint[])";
 static const char mark_later[] =
@@ -98,7 +105,7 @@ static bool refuse_row(struct worker *worker, const char *seq, const char *reaso
 	return run_query(worker, mark_refused, seq, reason);
 }
 
-static bool publish_parcel(struct worker *worker, const struct parcel *parcel, struct strbuf *why)
+static bool publish_parcel(struct worker *worker, const struct parcel *parcel, const char *target, struct strbuf *why)
 {
 	char key[2 * REGION_SIZE + EVENT_TYPE_MAX + 3], mark[24];
 	struct broker_message message = {
@@ -115,7 +122,7 @@ static bool publish_parcel(struct worker *worker, const struct parcel *parcel, s
 	event_object(&parcel->event, &object);
 	must(parcel->state == PARCEL_LOCAL ||
 		policy_release_covers(parcel->crossing->release, &object, parcel->event.destination));
-	snprintf(key, sizeof(key), "%s.%s.%s", parcel->event.destination, worker->settings->region, parcel->event.type);
+	snprintf(key, sizeof(key), "%s.%s.%s", target, worker->settings->region, parcel->event.type);
 	snprintf(mark, sizeof(mark), "%zu", confirms_add(&worker->confirms));
 	return broker_publish(worker->broker, &message, why) == STATUS_OK;
 }
@@ -161,7 +168,7 @@ static bool publish_parcels(struct worker *worker, const PGresult *rows, const s
 			continue;
 		}
 		places[worker->confirms.count] = (int)row;
-		is_fine = publish_parcel(worker, parcel, &why);
+		is_fine = publish_parcel(worker, parcel, PQgetvalue(rows, (int)row, COLUMN_TARGET), &why);
 		if (!is_fine)
 			worker_lose_broker(worker, why.data);
 	}
@@ -190,8 +197,14 @@ static bool wait_settled(struct worker *worker)
 	return true;
 }
 
-static bool mark_rows(struct worker *worker, const PGresult *rows, const int *places, bool wants_done, const char *sql,
-	const char *outcome)
+/* What is written of the rows that the broker took, and of those that it did not. */
+struct marks {
+	const char *sent, *later;
+	const char *target; /* their second parameter; NULL: none */
+};
+
+static bool mark_rows(
+	struct worker *worker, const PGresult *rows, const int *places, bool wants_done, const struct marks *marks)
 {
 	struct strbuf array = STRBUF_INIT;
 	uint64_t count = 0;
@@ -208,14 +221,15 @@ static bool mark_rows(struct worker *worker, const PGresult *rows, const int *pl
 	}
 	strbuf_addc(&array, '}');
 	if (count > 0)
-		is_fine = strbuf_ok(&array) && run_query(worker, sql, array.data, NULL);
+		is_fine = strbuf_ok(&array) &&
+			  run_query(worker, wants_done ? marks->sent : marks->later, array.data, marks->target);
 	if (count > 0 && is_fine)
-		metric_add(outcome_series(outcome), count);
+		metric_add(outcome_series(wants_done ? "sent" : "put_off"), count);
 	strbuf_release(&array);
 	return is_fine;
 }
 
-static bool carry(struct worker *worker, const PGresult *rows)
+static bool carry(struct worker *worker, const PGresult *rows, const struct marks *marks)
 {
 	int *places = calloc((size_t)PQntuples(rows), sizeof(*places));
 	struct parcels parcels;
@@ -233,9 +247,9 @@ static bool carry(struct worker *worker, const PGresult *rows)
 		is_whole = wait_settled(worker) && is_whole;
 	/* Also of a batch that broke off: what was confirmed is confirmed. */
 	if (worker->session != NULL)
-		is_whole = mark_rows(worker, rows, places, true, mark_sent, "sent") && is_whole;
+		is_whole = mark_rows(worker, rows, places, true, marks) && is_whole;
 	if (worker->session != NULL)
-		is_whole = mark_rows(worker, rows, places, false, mark_later, "put_off") && is_whole;
+		is_whole = mark_rows(worker, rows, places, false, marks) && is_whole;
 	parcels_release(worker, &parcels);
 	free(places);
 	return is_whole;
@@ -259,7 +273,34 @@ static void wait_for_rows(struct worker *worker)
 	strbuf_release(&why);
 }
 
-/* False when the database was lost. */
+/* Broadcasts that a region has not receipted, to one such region.  False when something was lost. */
+static bool send_broadcasts_again(struct worker *worker)
+{
+	char limit[24], timeout[24];
+	const char *parameters[] = { worker->settings->region, limit, timeout };
+	struct marks marks = { BROADCASTS_MARK_SENT, BROADCASTS_MARK_LATER, NULL };
+	struct strbuf why = STRBUF_INIT;
+	PGresult *rows = NULL;
+	bool is_fine;
+
+	snprintf(limit, sizeof(limit), "%zu", worker->confirms.capacity);
+	snprintf(timeout, sizeof(timeout), "%lld", (long long)worker->settings->events.receipt_timeout_s);
+	is_fine = database_session_query(worker->session, read_again, parameters, 3, WORKER_QUERY_MS, &rows, &why) ==
+		  STATUS_OK;
+	if (!is_fine)
+		worker_lose_session(worker, why.data);
+	if (is_fine && PQntuples(rows) > 0) {
+		marks.target = PQgetvalue(rows, 0, COLUMN_TARGET);
+		LOG_WARN("broadcasts_without_receipt", "region", marks.target, "sent_again",
+			log_number(PQntuples(rows)));
+		is_fine = carry(worker, rows, &marks);
+	}
+	PQclear(rows);
+	strbuf_release(&why);
+	return is_fine;
+}
+
+/* False when the database or the broker was lost. */
 static bool do_upkeep(struct worker *worker)
 {
 	int64_t now_ms = clock_monotonic_ms(clock_system());
@@ -268,10 +309,11 @@ static bool do_upkeep(struct worker *worker)
 
 	if (now_ms - worker->upkeep_ms >= UPKEEP_EVERY_MS) {
 		worker->upkeep_ms = now_ms;
-		is_fine = receipts_upkeep(worker, &why) == STATUS_OK &&
+		is_fine = receipts_upkeep(worker, &why) == STATUS_OK && broadcasts_upkeep(worker, &why) == STATUS_OK &&
 			  canary_count_unreceipted(worker, &why) == STATUS_OK;
 		if (!is_fine)
 			worker_lose_session(worker, why.data);
+		is_fine = is_fine && send_broadcasts_again(worker);
 	}
 	strbuf_release(&why);
 	return is_fine;
@@ -279,6 +321,7 @@ static bool do_upkeep(struct worker *worker)
 
 void publisher_work(struct worker *worker)
 {
+	static const struct marks marks = { mark_sent, mark_later, NULL };
 	const char *parameters[2] = { worker->settings->region, NULL };
 	struct strbuf why = STRBUF_INIT;
 	PGresult *rows = NULL;
@@ -295,7 +338,7 @@ void publisher_work(struct worker *worker)
 	} else if (PQntuples(rows) == 0) {
 		worker_succeed(worker);
 		wait_for_rows(worker);
-	} else if (carry(worker, rows)) {
+	} else if (carry(worker, rows, &marks)) {
 		worker_succeed(worker);
 	} else {
 		worker_wait(worker);

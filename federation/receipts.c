@@ -5,7 +5,7 @@
  * itself.  One that is lost only makes the source send again, and the answer to
  * that is another receipt.
  *
- * A broadcast asks for none: who should have had it is for the mesh file to say.
+ * Those of broadcasts are kept by region (broadcasts.c).
  */
 #include "federation/receipts.h"
 
@@ -16,6 +16,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/random.h"
+#include "federation/broadcasts.h"
 #include "federation/federation.h"
 #include "federation/own_event.h"
 
@@ -36,11 +37,14 @@ static const char send_again[] =
 	" AND sent_at < now() - least(3600, $1::bigint * power(2, least(resends, 12))) * interval '1 second'"
 	" AND receipted_at IS NULL AND refused_at IS NULL AND destination <> 'all' ORDER BY sent_at LIMIT " UPKEEP_ROWS
 	")";
-static const char prune_outbox[] = "DELETE FROM homeward.outbox WHERE seq IN (SELECT seq FROM homeward.outbox"
-				   " WHERE created_at < now() - $1::bigint * interval '1 second' AND (sent_at IS NOT "
-				   "NULL OR refused_at IS NOT NULL)"
-				   " AND (receipted_at IS NOT NULL OR refused_at IS NOT NULL OR destination = 'all') "
-				   "ORDER BY created_at LIMIT " UPKEEP_ROWS ")";
+static const char prune_outbox[] =
+	"DELETE FROM homeward.outbox WHERE seq IN (SELECT seq FROM homeward.outbox"
+	" WHERE created_at < now() - $1::bigint * interval '1 second' AND (sent_at IS NOT "
+	"NULL OR refused_at IS NOT NULL)"
+	" AND (receipted_at IS NOT NULL OR refused_at IS NOT NULL OR (destination = 'all' AND"
+	" NOT EXISTS (SELECT 1 FROM homeward.broadcasts b WHERE b.seq = outbox.seq"
+	" AND b.receipted_at IS NULL AND b.given_up_at IS NULL))) "
+	"ORDER BY created_at LIMIT " UPKEEP_ROWS ")";
 /* A stream goes with its newest event. */
 static const char prune_inbox[] =
 	"WITH gone AS (DELETE FROM homeward.inbox WHERE (origin, source, id) IN (SELECT origin, source, id"
@@ -133,6 +137,8 @@ enum status receipts_take(struct worker *worker, const struct event *receipt, st
 	if (text != NULL)
 		status = database_session_query(
 			worker->session, mark_receipted, parameters, 2, WORKER_QUERY_MS, &result, why);
+	if (status == STATUS_OK)
+		status = broadcasts_receipted(worker, receipt->origin, text, why);
 	if (status == STATUS_OK)
 		metric_add(
 			series("homeward_events_receipted_total", "Events whose destination told what became of them."),

@@ -170,6 +170,26 @@ def test_the_source_is_told_and_sends_again_what_it_was_not_told_of(events):
     assert receipt(na, refused["id"])
 
 
+def test_a_broadcast_is_sent_again_to_the_region_that_lacks_it(events):
+    na, eu = events["na"], events["eu"]
+    broadcast = event(destination="all", subject="session-of-all")
+    assert submit(na, broadcast, WRITER).status_code == 202
+    rows = ("SELECT region, b.receipt FROM homeward.broadcasts b JOIN homeward.outbox o USING (seq)"
+            " WHERE o.id = %s AND b.receipted_at IS NOT NULL ORDER BY region")
+    everywhere = [("eu", "applied"), ("na", "applied")]
+    eventually(lambda: na.sql(rows, broadcast["id"]) == everywhere, within_s=30, what="a receipt from both")
+    # Lost in eu only.
+    before = na.metric("homeward_events_received_total")
+    eu.sql("DELETE FROM homeward.inbox WHERE id = %s", broadcast["id"])
+    na.sql("UPDATE homeward.broadcasts SET receipted_at = NULL, receipt = '', sent_at = now() - interval '61 s' WHERE region = 'eu'"
+           " AND seq = (SELECT seq FROM homeward.outbox WHERE id = %s)", broadcast["id"])
+    eventually(lambda: arrived(eu, broadcast["id"]), within_s=30, what="the broadcast once more in eu")
+    eventually(lambda: na.sql(rows, broadcast["id"]) == everywhere, within_s=30, what="its receipt")
+    resends = "SELECT region, b.resends FROM homeward.broadcasts b JOIN homeward.outbox o USING (seq) WHERE o.id = %s ORDER BY region"
+    assert na.sql(resends, broadcast["id"]) == [("eu", 1), ("na", 0)]
+    assert na.metric("homeward_events_received_total") == before
+
+
 def test_a_change_at_home_is_forgotten_where_a_copy_is(events):
     na, eu = events["na"], events["eu"]
     card, other = good_tokens(na, 2)

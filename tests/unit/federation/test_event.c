@@ -135,7 +135,9 @@ static void test_arrivals(void **state)
 	assert_int_equal(judge("eu.na.t", NULL, "eu", ""), EVENT_DEAD_FORGED);
 	assert_int_equal(judge("eu.ap.t", "ap", "eu", ""), EVENT_DEAD_FORGED);
 	assert_int_equal(judge("eu.na.u", "na", "eu", ""), EVENT_DEAD_FORGED);
-	assert_int_equal(judge("eu.na.t", "na", "all", ""), EVENT_DEAD_FORGED);
+	assert_int_equal(judge("all.na.t", "na", "eu", ""), EVENT_DEAD_FORGED);
+	/* A broadcast once more, to the one region that has not receipted it. */
+	assert_int_equal(judge("eu.na.t", "na", "all", ""), EVENT_TAKE);
 	assert_int_equal(judge("eu.na.t", "na", "eu", ",\"expirytime\":\"1970-01-01T00:00:01Z\""), EVENT_DEAD_EXPIRED);
 	assert_int_equal(judge("eu.na.t", "na", "eu", ",\"expirytime\":\"1970-01-01T00:00:02Z\""), EVENT_TAKE);
 }
