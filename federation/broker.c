@@ -318,7 +318,7 @@ static void read_hop(const amqp_field_value_t *hops, struct broker_news *news)
 	}
 }
 
-static void read_link(const amqp_basic_properties_t *properties, struct broker_news *news)
+static void read_headers(const amqp_basic_properties_t *properties, struct broker_news *news)
 {
 	const amqp_table_t *headers = &properties->headers;
 
@@ -328,12 +328,13 @@ static void read_link(const amqp_basic_properties_t *properties, struct broker_n
 		char name[32];
 
 		copy_bytes(name, sizeof(name), headers->entries[i].key);
-		if (strcmp(name, "x-received-from") != 0)
+		if (strcmp(name, "traceparent") == 0 && headers->entries[i].value.kind == AMQP_FIELD_KIND_UTF8)
+			copy_bytes(news->traceparent, sizeof(news->traceparent), headers->entries[i].value.value.bytes);
+		if (strcmp(name, "x-received-from") != 0 || news->is_from_link)
 			continue;
 		/* Also where it cannot be read: that must not pass for "published here". */
 		news->is_from_link = true;
 		read_hop(&headers->entries[i].value, news);
-		return;
 	}
 }
 
@@ -349,7 +350,7 @@ static enum status read_delivery(
 	status = check_reply(why, "read", amqp_read_message(broker->connection, CONSUMING, &message, 0));
 	if (status != STATUS_OK)
 		return status;
-	read_link(&message.properties, news);
+	read_headers(&message.properties, news);
 	strbuf_add(&news->body, message.body.bytes, message.body.len);
 	amqp_destroy_message(&message);
 	return strbuf_ok(&news->key) && strbuf_ok(&news->body) ? STATUS_OK : STATUS_NO_MEMORY;

@@ -71,6 +71,7 @@ struct broker_news {
 	char reason[128]; /* returned, blocked */
 	/* Delivered; the caller's to release. */
 	struct strbuf key, body;
+	char traceparent[64];  /* the header; "" none, or it is no text */
 	bool is_from_link;     /* else it was published at this broker */
 	char link_cluster[64]; /* what the far broker calls itself; "" unknown */
 	char link_uri[512];    /* where our broker fetched it, without credentials; "" unknown */

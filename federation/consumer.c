@@ -12,6 +12,8 @@
  */
 #include "federation/consumer.h"
 
+#include "federation/event_trace.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -120,8 +122,12 @@ static bool keep_writing(struct worker *worker, struct arrivals *arrivals, struc
 static void count_verdicts(const struct arrivals *arrivals)
 {
 	for (size_t i = 0; i < arrivals->count; i++) {
+		const struct event *event = &arrivals->items[i].event;
 		enum event_verdict verdict = arrivals->items[i].verdict;
 
+		if (event->envelope != NULL)
+			event_trace_log(event->envelope, "arrived", event->type,
+				arrivals->items[i].is_held ? "held" : event_verdict_name(verdict));
 		if (verdict == EVENT_TAKE)
 			continue;
 		inbox_count(event_verdict_name(verdict), 1);

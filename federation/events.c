@@ -15,6 +15,7 @@
 #include "federation/canary_sender.h"
 #include "federation/consumer.h"
 #include "federation/event.h"
+#include "federation/event_trace.h"
 #include "federation/publisher.h"
 #include "federation/submitter.h"
 #include "federation/system_publisher.h"
@@ -82,6 +83,8 @@ static void on_written(void *arg, enum status status, const PGresult *result)
 	struct submission *submission = arg;
 
 	(void)result;
+	if (status == STATUS_OK)
+		event_trace_log(submission->event.envelope, "submitted", submission->event.type, NULL);
 	if (status == STATUS_OK)
 		reply_accepted(submission);
 	else
@@ -208,6 +211,8 @@ void events_submit(void *arg, struct http_request *request, const char *caller)
 	memccpy(submission->caller, caller, '\0', sizeof(submission->caller) - 1);
 	body = http_request_body(request, &size);
 	status = event_parse(body != NULL ? body : "", size, EVENT_SUBMITTED, &submission->event, &why);
+	if (status == STATUS_OK)
+		status = event_trace_take(submission->event.envelope, http_request_header(request, "traceparent"));
 	if (status == STATUS_OK)
 		status = check_schema(submission, &why);
 	if (status == STATUS_OK)

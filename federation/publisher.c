@@ -22,6 +22,7 @@
 #include "federation/broadcasts.h"
 #include "federation/canary_sender.h"
 #include "federation/event.h"
+#include "federation/event_trace.h"
 #include "federation/federation.h"
 #include "federation/parcel.h"
 #include "federation/receipts.h"
@@ -124,6 +125,7 @@ static bool publish_parcel(struct worker *worker, const struct parcel *parcel, c
 		policy_release_covers(parcel->crossing->release, &object, parcel->event.destination));
 	snprintf(key, sizeof(key), "%s.%s.%s", target, worker->settings->region, parcel->event.type);
 	snprintf(mark, sizeof(mark), "%zu", confirms_add(&worker->confirms));
+	event_trace_log(parcel->event.envelope, "sent", parcel->event.type, NULL);
 	return broker_publish(worker->broker, &message, why) == STATUS_OK;
 }
 

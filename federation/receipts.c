@@ -17,6 +17,7 @@
 #include "base/log.h"
 #include "base/random.h"
 #include "federation/broadcasts.h"
+#include "federation/event_trace.h"
 #include "federation/federation.h"
 #include "federation/own_event.h"
 
@@ -86,13 +87,16 @@ void receipts_release(struct receipts *receipts)
 void receipts_add(struct receipts *receipts, const struct event *event, const char *outcome)
 {
 	json_t *list = json_object_get(receipts->by_origin, event->origin);
+	const char *traceparent;
 
 	if (list == NULL) {
 		list = json_array();
 		(void)json_object_set_new(receipts->by_origin, event->origin, list);
 	}
+	traceparent = json_get_string(event->envelope, "traceparent");
 	(void)json_array_append_new(
-		list, json_pack("{s:s,s:s,s:s}", "source", event->source, "id", event->id, "outcome", outcome));
+		list, json_pack("{s:s,s:s,s:s,s:s*}", "source", event->source, "id", event->id, "outcome", outcome,
+			      "traceparent", event_trace_is_valid(traceparent) ? traceparent : NULL));
 }
 
 static enum status publish_one(struct worker *worker, const char *origin, json_t *events, struct strbuf *why)
@@ -143,6 +147,9 @@ enum status receipts_take(struct worker *worker, const struct event *receipt, st
 		metric_add(
 			series("homeward_events_receipted_total", "Events whose destination told what became of them."),
 			strtoull(PQcmdTuples(result), NULL, 10));
+	for (size_t i = 0; status == STATUS_OK && i < json_array_size(events); i++)
+		event_trace_log(json_array_get(events, i), "receipted", RECEIPT_TYPE,
+			json_get_string(json_array_get(events, i), "outcome"));
 	PQclear(result);
 	free(text);
 	return status;

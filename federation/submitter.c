@@ -18,6 +18,7 @@
 
 #include "base/json.h"
 #include "base/log.h"
+#include "federation/event_trace.h"
 #include "federation/federation.h"
 
 struct message {
@@ -54,7 +55,23 @@ static enum status prepare(struct worker *worker, struct strbuf *why)
 	return broker_consume(worker->broker, MESH_SUBMIT, SUBMITTER_PREFETCH, why);
 }
 
-static bool check(const struct worker *worker, const struct message *message, struct strbuf *why)
+/* A context in the message's headers goes into the event, which is what travels on. */
+static bool take_trace(struct message *message, struct event *event, const char *traceparent, struct strbuf *why)
+{
+	bool is_fine = true;
+
+	if (event_trace_is_valid(traceparent) && json_object_get(event->envelope, "traceparent") == NULL) {
+		strbuf_reset(&message->body);
+		is_fine = event_trace_take(event->envelope, traceparent) == STATUS_OK &&
+			  json_write(event->envelope, &message->body) == STATUS_OK;
+	}
+	if (!is_fine)
+		strbuf_adds(why, "out of memory");
+	event_trace_log(event->envelope, "submitted", event->type, NULL);
+	return is_fine;
+}
+
+static bool check(const struct worker *worker, struct message *message, const char *traceparent, struct strbuf *why)
 {
 	const struct event_schema *schema;
 	struct event event;
@@ -69,6 +86,8 @@ static bool check(const struct worker *worker, const struct message *message, st
 		strbuf_adds(why, "dataschema: no schema of this name for this type");
 		is_good = false;
 	}
+	if (is_good)
+		is_good = take_trace(message, &event, traceparent, why);
 	event_release(&event);
 	return is_good;
 }
@@ -88,7 +107,7 @@ static bool gather(struct worker *worker, struct batch *batch, int64_t timeout_m
 			strbuf_init(&news.key);
 			strbuf_init(&news.body);
 			strbuf_init(&message->why);
-			message->is_good = check(worker, message, &message->why);
+			message->is_good = check(worker, message, news.traceparent, &message->why);
 		}
 		broker_news_release(&news);
 		timeout_ms = 0;
