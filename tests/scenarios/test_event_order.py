@@ -65,6 +65,7 @@ def gaps(region, subject):
     return region.sql("SELECT missing_from, missing_to, is_start FROM homeward.gaps WHERE subject = %s ORDER BY gap", subject)
 
 
+@pytest.mark.sanitized
 def test_shuffled_events_are_taken_by_number(region):
     subjects, each = [f"shuffled-{number}" for number in range(10)], 30
     events = [numbered(subject, sequence) for subject in subjects for sequence in range(1, each + 1)]
@@ -107,6 +108,7 @@ def test_a_gap_is_announced_and_a_late_event_is_marked(region):
     assert gaps(region, "gap") == [(3, 4, False)]
 
 
+@pytest.mark.sanitized
 def test_held_events_outlive_a_crash(region):
     publish(region, numbered("crash", 3), numbered("crash", 2))
     eventually(lambda: held(region, "crash") == 2, what="two held events")
@@ -144,6 +146,7 @@ def test_too_many_held_events_are_let_through(region):
     eventually(lambda: effects(region, "many")[-2:] == [1010, 1011], what="the last two")
 
 
+@pytest.mark.sanitized
 def test_refused_and_repeated_events_leave_no_gap(region):
     """Refused in the batch of the next event, and in one before it; and the same row twice uses up no number."""
     na, session = region.sender, json.dumps(SESSION)
