@@ -131,13 +131,42 @@ static bool is_made_of(const char *text, const char *letters, size_t size_min, s
 	return text != NULL && text[size] == '\0' && size >= size_min && size <= size_max;
 }
 
-/* An auditor's export: the daemon only puts it on record, for it alone writes the log. */
+/* What a command has made: the daemon only puts it on record, for it alone writes the log. */
+static void put_on_record(void *arg, struct http_request *request, const struct strbuf *text)
+{
+	struct strbuf answer = STRBUF_INIT;
+	enum status status = strbuf_ok(text) ? service_log_admin(arg, text->data) : STATUS_NO_MEMORY;
+
+	if (status == STATUS_OK) {
+		strbuf_adds(&answer, "{\"logged\":true}\n");
+		admin_reply(request, "application/json", &answer);
+	} else {
+		problem_reply(request, status, NULL);
+	}
+	strbuf_release(&answer);
+}
+
+/* What a person asked for: how much it was, not whose. */
+static void subject_report(void *arg, struct http_request *request)
+{
+	const char *count = http_request_query(request, "count"), *sha256 = http_request_query(request, "sha256");
+	struct strbuf text = STRBUF_INIT;
+
+	if (!is_made_of(count, "0123456789", 1, 19) || !is_made_of(sha256, "0123456789abcdef", 64, 64)) {
+		problem_reply(request, STATUS_INVALID, "count and sha256 say what was reported.");
+		return;
+	}
+	strbuf_addf(&text, "access report of %s exchanges, sha256 %s", count, sha256);
+	put_on_record(arg, request, &text);
+	strbuf_release(&text);
+}
+
+/* An auditor's. */
 static void audit_export(void *arg, struct http_request *request)
 {
 	const char *first = http_request_query(request, "first"), *count = http_request_query(request, "count");
 	const char *sha256 = http_request_query(request, "sha256");
-	struct strbuf text = STRBUF_INIT, answer = STRBUF_INIT;
-	enum status status;
+	struct strbuf text = STRBUF_INIT;
 
 	if (!is_made_of(first, "0123456789", 1, 19) || !is_made_of(count, "0123456789", 1, 19) ||
 		!is_made_of(sha256, "0123456789abcdef", 64, 64)) {
@@ -145,13 +174,7 @@ static void audit_export(void *arg, struct http_request *request)
 		return;
 	}
 	strbuf_addf(&text, "export of %s entries from %s on, sha256 %s", count, first, sha256);
-	status = strbuf_ok(&text) ? service_log_admin(arg, text.data) : STATUS_NO_MEMORY;
-	if (status == STATUS_OK) {
-		strbuf_adds(&answer, "{\"logged\":true}\n");
-		admin_reply(request, "application/json", &answer);
-	} else {
-		problem_reply(request, status, NULL);
-	}
+	put_on_record(arg, request, &text);
 	strbuf_release(&text);
 }
 
@@ -168,6 +191,8 @@ static const struct http_route routes[] = {
 	{ "POST", "/admin/v1/reload", reload },
 	{ "POST", "/admin/v1/subjects/erase", service_erase },
 	{ "GET", "/admin/v1/subjects/erasures", service_erasures },
+	{ "POST", "/admin/v1/subjects/flag", service_flag },
+	{ "POST", "/admin/v1/subjects/report", subject_report },
 };
 
 const struct http_route *admin_routes(size_t *count_out)

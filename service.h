@@ -138,11 +138,13 @@ void service_found_travel(void *service, const struct object_id *object, const s
 /* Of an object at home here: LOOKUP_… flags. */
 unsigned int service_note_tap(void *service, const struct object_id *object, const char *station_region);
 
-/* ---- service_erase.c, service_forget.c: erasing subjects ---- */
+/* ---- service_erase.c, service_tell.c, service_forget.c, service_flag.c: what people may ask for ---- */
 
 /* POST /admin/v1/subjects/erase, GET /admin/v1/subjects/erasures. */
 void service_erase(void *service, struct http_request *request);
 void service_erasures(void *service, struct http_request *request);
+/* Restriction and consent. */
+void service_flag(void *service, struct http_request *request);
 /* POST /peer/v1/forget. */
 void service_forget(void *service, struct http_request *request, const char *region);
 /* Once a second on the control loop: tells regions that have not acknowledged yet. */

@@ -39,6 +39,7 @@ struct forgetting {
 	struct object_id object;
 	struct exchange_id erasure;
 	size_t purged;
+	bool is_copies_only; /* it has changed: nothing is erased */
 	char region[REGION_SIZE], ref[SUBJECT_HASH_SIZE];
 };
 
@@ -129,6 +130,11 @@ static void forget(struct loop_task *task)
 		{ forgetting->object.id }, { erasure }, { service->settings->region }, { hex } };
 	size_t size = strlen(forgetting->object.id);
 
+	if (forgetting->is_copies_only) {
+		(void)locator_forget(service->locator, &forgetting->object);
+		answer_forgotten(forgetting, STATUS_OK);
+		return;
+	}
 	exchange_id_format(&forgetting->erasure, erasure);
 	if (!keyring_seal(service->keyring, erasure, forgetting->object.id, size, sealed)) {
 		answer_forgotten(forgetting, STATUS_INTERNAL);
@@ -212,8 +218,10 @@ void service_forget(void *arg, struct http_request *request, const char *region)
 	if (status == STATUS_OK)
 		status = name_object(forgetting, json_get_string(document, "erasure"),
 			json_get_string(document, "type"), json_get_string(document, "id"), &why);
-	json_decref(document);
 	if (status == STATUS_OK) {
+		const char *only = json_get_string(document, "only");
+
+		forgetting->is_copies_only = only != NULL && strcmp(only, "copies") == 0;
 		forgetting->request = request;
 		http_request_suspend(request);
 		loop_post(forgetting->service->control, &forgetting->task);
@@ -221,5 +229,6 @@ void service_forget(void *arg, struct http_request *request, const char *region)
 		problem_reply(request, status, why.length > 0 ? why.data : NULL);
 		free(forgetting);
 	}
+	json_decref(document);
 	strbuf_release(&why);
 }

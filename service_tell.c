@@ -29,13 +29,14 @@
 #define FORGET_PATH "/peer/v1/forget"
 
 static const char select_due[] =
-	"SELECT erasure, region, type, encode(sealed, 'hex') FROM homeward.erasures "
+	"SELECT erasure, region, type, encode(sealed, 'hex'), what FROM homeward.erasures "
 	"WHERE state = 'pending' AND next_attempt_at <= now() ORDER BY next_attempt_at LIMIT " DUE_MAX;
 static const char acknowledged[] =
 	"WITH event AS (UPDATE homeward.outbox SET receipted_at = coalesce(receipted_at, now()), "
 	"sent_at = coalesce(sent_at, now()), receipt = 'applied' WHERE type = 'subject.erased' AND destination = $2 "
 	"AND payload->>'request_id' = $1 AND refused_at IS NULL) "
-	"UPDATE homeward.erasures SET state = 'acknowledged', acknowledged_at = now(), next_attempt_at = now(), "
+	"UPDATE homeward.erasures SET state = 'acknowledged', sealed = CASE what WHEN 'erase' THEN sealed END, "
+	"acknowledged_at = now(), next_attempt_at = now(), "
 	"attempts = attempts + 1 WHERE erasure = $1::uuid AND region = $2 AND state = 'pending'";
 /* 1 s, 2 s, 4 s … five minutes. */
 static const char try_again[] =
@@ -96,8 +97,9 @@ static bool unseal_id(struct service *service, const char *erasure, const char *
 	return size >= KEYRING_SEALED_EXTRA && keyring_unseal(service->keyring, erasure, sealed, size, (uint8_t *)id);
 }
 
-static bool write_telling(struct service *service, struct telling *telling, const char *type, const char *sealed_hex)
+static bool write_telling(struct service *service, struct telling *telling, const PGresult *due, int row)
 {
+	const char *type = PQgetvalue(due, row, 2), *sealed_hex = PQgetvalue(due, row, 3);
 	char id[OBJECT_ID_SIZE];
 
 	if (!unseal_id(service, telling->erasure, sealed_hex, id))
@@ -108,7 +110,7 @@ static bool write_telling(struct service *service, struct telling *telling, cons
 	strbuf_add_json(&telling->body, type, strlen(type));
 	strbuf_adds(&telling->body, ",\"id\":");
 	strbuf_add_json(&telling->body, id, strlen(id));
-	strbuf_addc(&telling->body, '}');
+	strbuf_adds(&telling->body, strcmp(PQgetvalue(due, row, 4), "forget") == 0 ? ",\"only\":\"copies\"}" : "}");
 	explicit_bzero(id, sizeof(id));
 	return strbuf_ok(&telling->body) && strbuf_ok(&telling->url);
 }
@@ -138,7 +140,7 @@ static void tell(struct service *service, const PGresult *due, int row)
 		told(telling, &failed);
 		return;
 	}
-	if (!write_telling(service, telling, PQgetvalue(due, row, 2), PQgetvalue(due, row, 3))) {
+	if (!write_telling(service, telling, due, row)) {
 		LOG_WARN("erasure_cannot_be_told", "erasure", telling->erasure, "region", telling->region);
 		told(telling, &failed);
 		return;

@@ -69,6 +69,7 @@ int command_replay(int argc, char **argv);
 int command_routes(int argc, char **argv);
 int command_status(int argc, char **argv);
 int command_subject(int argc, char **argv);
+int command_consent(int argc, char **argv);
 
 /* ---- one command's line ---- */
 

@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "cli/admin_client.h"
+#include "cli/subject.h"
 
 enum { OPTION_ADMIN = COMMAND_ID_FIRST, OPTION_WAIT };
 
@@ -21,8 +22,7 @@ enum { OPTION_ADMIN = COMMAND_ID_FIRST, OPTION_WAIT };
 	}
 #define WAIT_STEP_NS 100000000L
 
-/* What the daemon answered; NULL after saying what went wrong. */
-static json_t *call(const char *where, const char *method, const char *path, const char *sent, int *exit_code)
+json_t *subject_call(const char *where, const char *method, const char *path, const char *sent, int *exit_code)
 {
 	struct strbuf body = STRBUF_INIT, why = STRBUF_INIT;
 	json_t *answer = NULL;
@@ -63,8 +63,7 @@ static size_t count_pending(const json_t *erasures, const char *erasure)
 	return pending;
 }
 
-/* Until every region has acknowledged; the exit code says whether they have. */
-static int await_regions(const char *where, const char *erasure, int64_t regions, int64_t wait_s)
+int subject_await_regions(const char *where, const char *erasure, int64_t regions, int64_t wait_s)
 {
 	int64_t end_ms = clock_monotonic_ms(clock_system()) + wait_s * 1000;
 	struct timespec step = { 0, WAIT_STEP_NS };
@@ -72,7 +71,7 @@ static int await_regions(const char *where, const char *erasure, int64_t regions
 	size_t pending = (size_t)regions;
 
 	while (regions > 0) {
-		json_t *erasures = call(where, "GET", "/admin/v1/subjects/erasures", "", &exit_code);
+		json_t *erasures = subject_call(where, "GET", "/admin/v1/subjects/erasures", "", &exit_code);
 
 		if (erasures == NULL)
 			return exit_code;
@@ -100,7 +99,7 @@ static int erase(const char *where, const char *type, const char *id, int64_t wa
 	strbuf_adds(&sent, ",\"id\":");
 	strbuf_add_json(&sent, id, strlen(id));
 	strbuf_addc(&sent, '}');
-	answer = call(where, "POST", "/admin/v1/subjects/erase", sent.data, &exit_code);
+	answer = subject_call(where, "POST", "/admin/v1/subjects/erase", sent.data, &exit_code);
 	strbuf_release(&sent);
 	if (answer == NULL)
 		return exit_code;
@@ -109,7 +108,7 @@ static int erase(const char *where, const char *type, const char *id, int64_t wa
 	(void)json_get_integer(answer, "regions", &regions);
 	printf("erasure %s: the key is destroyed, %s\n", erasure != NULL ? erasure : "?",
 		records > 0 ? "the record deleted" : "there was no record here");
-	exit_code = await_regions(where, erasure != NULL ? erasure : "", regions, wait_s);
+	exit_code = subject_await_regions(where, erasure != NULL ? erasure : "", regions, wait_s);
 	json_decref(answer);
 	return exit_code;
 }
@@ -193,6 +192,10 @@ int command_subject(int argc, char **argv)
 	static const struct command_entry entries[] = {
 		{ "erase", run_erase, "destroy its key, delete it here, and have other regions forget it" },
 		{ "erasures", run_erasures, "what was erased, and who has acknowledged" },
+		{ "restrict", subject_restrict,
+			"nothing of it crosses any more but what the policy lets a restricted one" },
+		{ "unrestrict", subject_unrestrict, "take that back" },
+		{ "access-report", subject_access_report, "what crossed about it, with a receipt of each entry" },
 		{ NULL, NULL, NULL },
 	};
 	static const struct command_group group = { "homeward subject", "What people may ask for about their data.",

@@ -32,6 +32,20 @@ static void flags_of_record(const struct policy *policy, const json_t *record, s
 	}
 }
 
+bool policy_flag_field(const struct policy *policy, const char *type, const char *flag, char field[GATE_FIELD_SIZE])
+{
+	int type_id = names_find(&policy->types, type), flag_id = names_find(&policy->flags, flag);
+	const char *name;
+
+	if (type_id == NAME_OTHER || type_id == NAME_UNKNOWN || flag_id == NAME_OTHER || flag_id == NAME_UNKNOWN)
+		return false;
+	name = policy->type[type_id].flag_fields[flag_id - 1];
+	if (name == NULL || strlen(name) >= GATE_FIELD_SIZE)
+		return false;
+	memcpy(field, name, strlen(name) + 1);
+	return true;
+}
+
 void facts_of_request(const struct policy *policy, const struct gate_request *request, struct facts *facts)
 {
 	int type = names_find(&policy->types, request->type);

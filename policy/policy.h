@@ -78,6 +78,7 @@ enum gate_operation { GATE_LOCAL, GATE_ASK, GATE_SERVE, GATE_SEND, GATE_RECEIVE 
 enum roaming { ROAMING_UNKNOWN, ROAMING_ACTIVE, ROAMING_NONE };
 
 #define GATE_FIELDS_MAX 64
+#define GATE_FIELD_SIZE 64 /* of a name, with its NUL */
 #define GATE_RULES_MAX 16
 #define GATE_BUDGET "budget" /* likewise: the asking region is past its budget (budget.h) */
 #define GATE_ABSENT "absent" /* stands on record where a rule's id would; no rule may be called so */
@@ -118,6 +119,8 @@ void policy_explain(const struct policy *policy, const struct gate_request *requ
 /* Whether any rule for this reads subject.roaming, so that the grant need not be fetched for nothing. */
 bool policy_reads_roaming(
 	const struct policy *policy, enum gate_operation operation, const char *type, const char *purpose);
+/* Which member of a type's records says a flag ("subject.restricted"); false when the policy has none for it. */
+bool policy_flag_field(const struct policy *policy, const char *type, const char *flag, char field[GATE_FIELD_SIZE]);
 /* A new object with only the fields decided; NULL when out of memory. */
 json_t *policy_view(
 	const struct policy *policy, const char *type, const struct gate_decision *decision, const json_t *record);
