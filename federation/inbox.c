@@ -17,6 +17,7 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "federation/canary_sender.h"
 #include "federation/order.h"
 #include "federation/receipts.h"
 
@@ -35,8 +36,9 @@ static const char write_events[] =
 	"e->>'destination',"
 	" coalesce(e->>'sequence', '0')::bigint, e, late FROM (SELECT t::jsonb AS e, late, n"
 	" FROM unnest($1::text[], $2::bool[]) WITH ORDINALITY AS u(t, late, n) ORDER BY n) AS given"
-	" ON CONFLICT (origin, source, id) DO NOTHING RETURNING late)"
-	" SELECT count(*), count(*) FILTER (WHERE late) FROM written";
+	" ON CONFLICT (origin, source, id) DO NOTHING RETURNING late, origin)"
+	" SELECT count(*), count(*) FILTER (WHERE late), (SELECT coalesce(json_object_agg(origin, n), '{}')"
+	" FROM (SELECT origin, count(*) AS n FROM written GROUP BY origin) AS o) FROM written";
 static const char write_held[] =
 	"INSERT INTO homeward.held (origin, source, subject, destination, sequence, first, id, type, event)"
 	" SELECT o, s, b, d, q, f, coalesce(e->>'id', ''), coalesce(e->>'type', ''), e FROM (SELECT o, s, b, d, q, f,"
@@ -57,6 +59,7 @@ struct writing {
 	struct order_item *items;
 	int64_t *last; /* of each stream */
 	uint64_t events, written, late, held;
+	json_t *written_by; /* how many of each origin; read only where some were there before */
 };
 
 void inbox_count(const char *outcome, uint64_t amount)
@@ -161,6 +164,7 @@ static void writing_release(struct writing *writing)
 {
 	free(writing->items);
 	free(writing->last);
+	json_decref(writing->written_by);
 }
 
 /* What is known to be of a stream has its number there, whether it is taken or dead. */
@@ -256,6 +260,8 @@ static enum status write_taken(
 	if (status == STATUS_OK && result != NULL) {
 		writing->written = strtoull(PQgetvalue(result, 0, 0), NULL, 10);
 		writing->late = strtoull(PQgetvalue(result, 0, 1), NULL, 10);
+		if (writing->written < writing->events)
+			writing->written_by = json_loads(PQgetvalue(result, 0, 2), 0, NULL);
 	}
 	PQclear(result);
 	strbuf_release(&array);
@@ -334,6 +340,21 @@ static enum status write_other(struct worker *worker, const struct arrival *arri
 	return STATUS_OK;
 }
 
+/* By origin: what was given to the inbox, less what it took. */
+static void count_duplicates(struct worker *worker, const struct arrivals *arrivals, const struct writing *writing)
+{
+	const char *origin;
+	json_t *written;
+
+	for (size_t i = 0; writing->written < writing->events && i < arrivals->count; i++)
+		if (arrival_is_kept(&arrivals->items[i]) && !arrivals->items[i].is_held)
+			canary_count(worker->canary, arrivals->items[i].event.origin, CANARY_DUPLICATES, 1);
+	json_object_foreach(writing->written_by, origin, written)
+	{
+		canary_count(worker->canary, origin, CANARY_DUPLICATES, -json_integer_value(written));
+	}
+}
+
 static enum status write_batch(struct worker *worker, struct arrivals *arrivals, struct strbuf *why)
 {
 	struct writing writing = { 0 };
@@ -355,6 +376,7 @@ static enum status write_batch(struct worker *worker, struct arrivals *arrivals,
 		inbox_count("late", writing.late);
 		inbox_count("held", writing.held);
 		inbox_count("duplicate", writing.events - writing.written);
+		count_duplicates(worker, arrivals, &writing);
 	}
 	writing_release(&writing);
 	return status;

@@ -6,6 +6,7 @@ import pytest
 
 from event_mesh import EventMesh
 from mesh import eventually
+from test_events import event, submit
 
 pytestmark = pytest.mark.skipif(shutil.which("rabbitmqctl") is None, reason="no RabbitMQ on this machine")
 
@@ -52,6 +53,19 @@ def test_canaries_are_measured_and_never_kept(events):
         for table in ("inbox", "outbox", "dead_letters"):
             assert region.sql(f"SELECT count(*) FROM homeward.{table}") == [(0,)], table
     assert events.brokers["eu"].take("application") == []
+
+
+def test_an_event_that_came_twice_is_counted_for_its_link(events):
+    na, eu = events["na"], events["eu"]
+    sent = event()
+    assert submit(na, sent, "operator").status_code == 202
+    eventually(lambda: na.sql("SELECT 1 FROM homeward.outbox WHERE id = %s AND receipted_at IS NOT NULL", sent["id"]),
+               within_s=30, what="the receipt")
+    na.sql("UPDATE homeward.outbox SET sent_at = NULL, next_at = now() WHERE id = %s", sent["id"])
+    na.sql("NOTIFY homeward_outbox")
+    eventually(lambda: link(eu, "na", "eu")["duplicates"] == 1, within_s=30, what="a duplicate from na")
+    eventually(lambda: link(na, "na", "eu")["duplicates"] == 1, within_s=30, what="na's knowledge of it")
+    assert link(eu, "eu", "na")["duplicates"] == 0
 
 
 def test_a_daemon_that_stops_is_silent_and_back(events):
