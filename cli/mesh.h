@@ -43,5 +43,7 @@ void mesh_pause(int64_t seconds);
 
 int mesh_run_status(int argc, char **argv);
 int mesh_run_heal(int argc, char **argv);
+int mesh_run_pause(int argc, char **argv);
+int mesh_run_resume(int argc, char **argv);
 
 #endif

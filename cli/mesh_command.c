@@ -308,6 +308,8 @@ static const struct command_entry entries[] = {
 	{ "apply", run_apply, "bring the brokers to what the mesh file says" },
 	{ "status", mesh_run_status, "every link: state, binding, consumer, canary, receipts" },
 	{ "heal", mesh_run_heal, "restart broken links where that loses nothing" },
+	{ "pause", mesh_run_pause, "stop one link; its events wait in their buffer" },
+	{ "resume", mesh_run_resume, "let a paused link go on" },
 	{ "verify", run_verify, "coded checks, and a try at the lock" },
 	{ NULL, NULL, NULL },
 };

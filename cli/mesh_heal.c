@@ -6,6 +6,7 @@
  * they are sent again.
  */
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/clock.h"
 #include "cli/mesh.h"
@@ -24,8 +25,11 @@ struct heal_request {
 static void judge(
 	const struct mesh *mesh, const struct mesh_link_status *link, const json_t *matrix, struct strbuf *reason)
 {
-	struct mesh_link_word word = mesh_link_word(
-		matrix, mesh->regions[link->from].name, mesh->regions[link->to].name);
+	struct mesh_link_word word;
+
+	if (strcmp(link->state, MESH_PAUSED) == 0)
+		return;
+	word = mesh_link_word(matrix, mesh->regions[link->from].name, mesh->regions[link->to].name);
 
 	word.unreceipted = 0;
 	/* What nobody knows is no sign that it is broken. */

@@ -132,6 +132,7 @@ struct mesh_state {
 	struct mesh_object *objects; /* by kind and name once sorted */
 	size_t count, capacity;
 	char *cluster, *version; /* observed */
+	json_t *paused;          /* observed: a member for each region whose link to here is paused */
 	json_t *remarks;         /* observed: sentences about what is not ours and is in the way */
 	bool has_failed;         /* out of memory */
 };
@@ -184,7 +185,7 @@ MUST_CHECK enum status mesh_apply(const struct mesh *mesh, const struct mesh_api
 /* Events of `from` on their way to `to`: the broker of `to` fetches them from a buffer at `from`. */
 struct mesh_link_status {
 	size_t from, to;
-	char state[32]; /* the link's own word, "missing", or "unknown" when its broker does not answer */
+	char state[32]; /* the link's own word, "missing", MESH_PAUSED, or "unknown" when its broker does not answer */
 	char *error;    /* or NULL */
 	bool has_binding, has_consumer, has_buffer;
 	int64_t message_count;
@@ -227,6 +228,16 @@ bool mesh_link_is_silent(const struct mesh_link_word *word);
 /* Why the link is not green, added to `reason`; nothing when it is.  word NULL: by the brokers' word alone. */
 void mesh_link_reason(const struct mesh *mesh, const struct mesh_link_status *link, const struct mesh_link_word *word,
 	struct strbuf *reason);
+
+/* ---- pausing: mesh_pause.c ---- */
+
+#define MESH_PAUSED "paused"
+
+/* The link FROM -> TO, which the mesh file has.  STATUS_CONFLICT when its buffer would go with it. */
+MUST_CHECK enum status mesh_pause_link(
+	const struct mesh *mesh, const struct mesh_api *api, size_t from, size_t to, struct strbuf *why);
+MUST_CHECK enum status mesh_resume_link(
+	const struct mesh *mesh, const struct mesh_api *api, size_t from, size_t to, struct strbuf *why);
 
 /* ---- healing: mesh_heal.c ---- */
 

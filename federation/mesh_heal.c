@@ -40,6 +40,8 @@ static const char *find_obstacle(const struct mesh *mesh, const struct mesh_api 
 
 	if (strcmp(link->state, "unknown") == 0)
 		return "its broker does not answer";
+	if (strcmp(link->state, MESH_PAUSED) == 0)
+		return "it is paused: homeward mesh resume";
 	if (strcmp(link->state, "starting") == 0)
 		return "it starts just now";
 	if (json_get_string(found, "id") == NULL)

@@ -17,6 +17,7 @@ struct reading {
 	const struct mesh_api *api;
 	struct mesh_health *health;
 	bool *is_readable; /* by region */
+	const struct mesh_state *observed;
 };
 
 void mesh_health_add(
@@ -93,7 +94,8 @@ static void read_links(const struct reading *reading, size_t to)
 		struct mesh_link_status *link = link_of(reading->health, from, to);
 		if (link == NULL)
 			continue;
-		snprintf(link->state, sizeof(link->state), "missing");
+		snprintf(link->state, sizeof(link->state), "%s",
+			mesh_is_paused(&reading->observed[to], mesh->regions[from].name) ? MESH_PAUSED : "missing");
 		strbuf_reset(&name);
 		mesh_upstream_name(mesh, from, &name);
 		for (size_t i = 0; i < json_array_size(list); i++) {
@@ -229,6 +231,8 @@ static const char *cause_of(const char *error)
 	for (size_t i = 0; i < sizeof(causes) / sizeof(causes[0]); i++)
 		if (strstr(error, causes[i].words) != NULL)
 			return causes[i].cause;
+	if (strcmp(error, MESH_PAUSED) == 0)
+		return "somebody paused it: homeward mesh resume";
 	return "homeward mesh plan, then apply; if there is no difference, restart the link";
 }
 
@@ -236,7 +240,8 @@ static void judge_link(const struct reading *reading, struct mesh_link_status *l
 {
 	const struct mesh *mesh = reading->mesh;
 	struct strbuf where = STRBUF_INIT;
-	const char *error = link->error != NULL ? link->error : "no error told";
+	const char *silence = strcmp(link->state, MESH_PAUSED) == 0 ? MESH_PAUSED : "no error told";
+	const char *error = link->error != NULL ? link->error : silence;
 
 	strbuf_addf(&where, "%s -> %s", mesh->regions[link->from].name, mesh->regions[link->to].name);
 	if (strcmp(link->state, "running") != 0 && reading->is_readable[link->to])
@@ -320,7 +325,7 @@ static void read_regions(const struct reading *reading, struct mesh_state *obser
 enum status mesh_health_read(const struct mesh *mesh, const struct mesh_api *api, struct mesh_health *health_out)
 {
 	struct mesh_state *observed = calloc(mesh->region_count + 1, sizeof(*observed));
-	struct reading reading = { mesh, api, health_out, calloc(mesh->region_count + 1, sizeof(bool)) };
+	struct reading reading = { mesh, api, health_out, calloc(mesh->region_count + 1, sizeof(bool)), observed };
 
 	*health_out = (struct mesh_health){ .link_count = 0 };
 	list_links(mesh, health_out);

@@ -360,12 +360,14 @@ enum status mesh_observe(const struct mesh *mesh, size_t region, const struct me
 	json_t *own = json_object();
 	enum status status;
 
-	*state_out = (struct mesh_state){ .remarks = json_array() };
+	*state_out = (struct mesh_state){ .remarks = json_array(), .paused = json_object() };
 	status = observe_broker(&observing);
 	if (status == STATUS_OK)
 		status = observe_users(&observing, own);
 	if (status == STATUS_OK)
 		status = observe_vhost(&observing, own);
+	if (status == STATUS_OK)
+		status = mesh_observe_pauses(mesh, region, api, state_out->paused, why);
 	json_decref(own);
 	mesh_state_sort(state_out);
 	if (status == STATUS_OK && (state_out->has_failed || state_out->remarks == NULL))

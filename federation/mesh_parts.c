@@ -146,6 +146,7 @@ void mesh_state_release(struct mesh_state *state)
 	free(state->cluster);
 	free(state->version);
 	json_decref(state->remarks);
+	json_decref(state->paused);
 	*state = (struct mesh_state){ .count = 0 };
 }
 

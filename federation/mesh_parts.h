@@ -32,6 +32,11 @@ int mesh_object_compare(const struct mesh_object *a, const struct mesh_object *b
 const struct mesh_object *mesh_state_find(const struct mesh_state *state, enum mesh_kind kind, const char *name);
 void mesh_remark(json_t *remarks, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* Adds to `paused`.  mesh_pause.c */
+MUST_CHECK enum status mesh_observe_pauses(
+	const struct mesh *mesh, size_t region, const struct mesh_api *api, json_t *paused, struct strbuf *why);
+bool mesh_is_paused(const struct mesh_state *to, const char *from);
+
 /* "/api/<list>/<vhost>": appended to `path`; `rest` is taken as it is. */
 void mesh_path(const struct mesh *mesh, size_t region, const char *list, const char *rest, struct strbuf *path);
 /* STATUS_OK, STATUS_NOT_FOUND for 404, else the fault in `why` ("<region>: GET /api/…: 401 …"). */

@@ -150,6 +150,33 @@ static void plan_lost_bindings(
 	}
 }
 
+/* An upstream of a paused link is not wanted now. */
+static void leave_out_paused(const struct mesh *mesh, const struct mesh_state *observed, struct mesh_state *wanted)
+{
+	struct strbuf name = STRBUF_INIT;
+	size_t kept = 0;
+
+	for (size_t i = 0; i < wanted->count; i++) {
+		struct mesh_object *object = &wanted->objects[i];
+		bool is_paused = false;
+
+		for (size_t from = 0; object->kind == MESH_KIND_UPSTREAM && from < mesh->region_count; from++) {
+			strbuf_reset(&name);
+			mesh_upstream_name(mesh, from, &name);
+			is_paused |= strcmp(name.data, object->name) == 0 &&
+				     mesh_is_paused(observed, mesh->regions[from].name);
+		}
+		if (is_paused) {
+			free(object->name);
+			json_decref(object->value);
+		} else {
+			wanted->objects[kept++] = *object;
+		}
+	}
+	wanted->count = kept;
+	strbuf_release(&name);
+}
+
 /* Both are sorted, so one walk finds what is in one, the other or both. */
 static void plan_region(const struct mesh *mesh, size_t region, const struct mesh_state *wanted,
 	const struct mesh_state *observed, struct mesh_plan *plan)
@@ -235,6 +262,7 @@ enum status mesh_plan_make(const struct mesh *mesh, const struct mesh_state *obs
 		status = mesh_desire(mesh, i, &wanted);
 		if (status != STATUS_OK)
 			break;
+		leave_out_paused(mesh, &observed[i], &wanted);
 		plan_region(mesh, i, &wanted, &observed[i], plan_out);
 		if (observed[i].remarks != NULL && json_array_extend(plan_out->remarks, observed[i].remarks) != 0)
 			plan_out->has_failed = true;

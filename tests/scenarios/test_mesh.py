@@ -253,6 +253,28 @@ def test_a_queue_with_events_is_never_removed(brokers):
     assert take(eu, "homeward.inbox", 0) == []
 
 
+def test_a_paused_link_keeps_its_events_and_its_pause(brokers):
+    na, eu = brokers.brokers["na"], brokers.brokers["eu"]
+    wait_for(lambda: all_green(brokers), 60, "green links")
+    assert brokers.mesh("pause", "na", "moon").returncode == 64
+    paused = brokers.mesh("pause", "na", "eu")
+    assert paused.returncode == 0 and "na -> eu is paused" in paused.stdout, paused.stderr
+    wait_for(lambda: not link(brokers, "na", "eu")["has_consumer"], 20, "buffer without consumer")
+    assert publish(na, "eu.na.session.completed", "patient")
+    wait_for(lambda: link(brokers, "na", "eu")["buffered_events"] == 1, 20, "waiting event")
+    found = link(brokers, "na", "eu")
+    assert (found["state"], found["is_green"], found["has_binding"], found["reason"]) == ("paused", False, True, "the link is paused")
+    assert link(brokers, "eu", "na")["is_green"] and link(brokers, "na", "ap")["is_green"]
+    assert plan(brokers)["steps"] == []  # nor does apply undo it
+    assert brokers.mesh("apply", "--yes").returncode == 0 and link(brokers, "na", "eu")["state"] == "paused"
+    assert "No link is broken." in brokers.mesh("heal", "--config", "/nonexistent").stdout
+    resumed = brokers.mesh("resume", "na", "eu")
+    assert resumed.returncode == 0, resumed.stderr
+    assert take(eu, "homeward.inbox") == [("eu.na.session.completed", "patient")]
+    wait_for(lambda: all_green(brokers), 60, "green links")
+    assert plan(brokers)["steps"] == []
+
+
 def test_a_broker_that_is_gone_is_a_finding(brokers):
     """Last: it stops one."""
     brokers.brokers["ap"].stop()
