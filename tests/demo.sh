@@ -174,7 +174,7 @@ printf '%s crossings from eu to na, each on record on both sides.\n' "$pairs"
 if [ -x /usr/lib/rabbitmq/bin/rabbitmq-server ]; then
 	say "7. The session ends in eu.  What it took travels to na, where the driver has the contract: one event, once."
 	operator='-H "Authorization: Bearer $(cat $MESH/eu/tokens/operator)"'
-	run 'homeward mesh status --mesh $MESH/brokers.json'
+	run 'homeward mesh status --links-only --mesh $MESH/brokers.json'
 	event='{"specversion":"1.0","type":"session.completed","source":"/eu/sessions","id":"session-1","subject":"session-1","destination":"na",
   "data":{"session_id":"session-1","token_uid":"'$CARD'","station_id":"'$STATION'","started_at":"2026-11-21T08:00:00Z",
   "ended_at":"2026-11-21T08:40:00Z","end_reason":"driver","energy_wh":31870}}'
@@ -211,13 +211,22 @@ if [ -x /usr/lib/rabbitmq/bin/rabbitmq-server ]; then
 	printf '%s ms after na committed the change.\n' "$forgotten_ms"
 fi
 
+say "9. Somebody in eu asks a hundred times for a driver who never agreed.  na's operators are told, without the card."
+printf '$ for n in {1..100}; do curl … "$EU/v1/objects/token/$CARD?purpose=analytics"; done\n'
+for _ in $(seq 100); do
+	printf 'url="%s/v1/objects/token/%s?purpose=analytics"\noutput="/dev/null"\n' "$EU" "$CARD"
+done | curl -sS -H "Authorization: Bearer $(cat "$MESH/eu/tokens/insights")" -H 'Cache-Control: no-cache' -K -
+run 'homeward events tail --once --type homeward.gate. --config $MESH/na/homeward.conf'
+expect 'homeward.gate.denials peer=eu denied=100 window_s=60' "na should have said that eu is denied often"
+refuse "$CARD" "a card's id is in what na says"
+
 if [ -n "$data" ]; then
 	for file in superchargers.json ail-stations.csv ail-sessions-2017.csv; do
 		[ -f "$data/$file" ] || fail "DATA=$data has no $file"
 	done
 	DATA=$(readlink -f "$data")
 	export DATA WORK=$work
-	say "9. Real sites, spread over three regions, and a year of real sessions of 507 users, replayed in eu."
+	say "10. Real sites, spread over three regions, and a year of real sessions of 507 users, replayed in eu."
 	for region in na eu ap; do
 		export REGION=$region
 		run 'homeward import $DATA/superchargers.json -c $MESH/'$region'/homeward.conf --type station --id locationId,id --region address.region --region-map "North America=na,Europe=eu,Asia Pacific=ap" --reject $WORK/sites-'$region'.rejected'
