@@ -73,6 +73,8 @@ const char *http_request_query(const struct http_request *request, const char *n
 void http_request_each_query(
 	const struct http_request *request, bool (*each)(void *arg, const char *name, const char *value), void *arg);
 const char *http_request_header(const struct http_request *request, const char *name);
+void http_request_each_header(
+	const struct http_request *request, bool (*each)(void *arg, const char *name, const char *value), void *arg);
 const char *http_request_body(const struct http_request *request, size_t *size_out);
 /* The verified region of the client certificate; NULL on a plain listener. */
 const char *http_request_peer(const struct http_request *request);

@@ -336,6 +336,27 @@ const char *http_request_header(const struct http_request *request, const char *
 	return MHD_lookup_connection_value(request->connection->mhd, MHD_HEADER_KIND, name);
 }
 
+struct header_visit {
+	bool (*each)(void *arg, const char *name, const char *value);
+	void *arg;
+};
+
+static enum MHD_Result visit_header(void *arg, enum MHD_ValueKind kind, const char *name, const char *value)
+{
+	const struct header_visit *visit = arg;
+
+	(void)kind;
+	return visit->each(visit->arg, name, value != NULL ? value : "") ? MHD_YES : MHD_NO;
+}
+
+void http_request_each_header(
+	const struct http_request *request, bool (*each)(void *arg, const char *name, const char *value), void *arg)
+{
+	struct header_visit visit = { each, arg };
+
+	MHD_get_connection_values(request->connection->mhd, MHD_HEADER_KIND, visit_header, &visit);
+}
+
 const char *http_request_body(const struct http_request *request, size_t *size_out)
 {
 	if (size_out != NULL)

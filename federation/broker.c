@@ -338,6 +338,58 @@ static void read_headers(const amqp_basic_properties_t *properties, struct broke
 	}
 }
 
+/* What no attribute can be is null, and refused with the envelope. */
+static json_t *read_value(const amqp_field_value_t *value)
+{
+	switch (value->kind) {
+	case AMQP_FIELD_KIND_UTF8:
+	case AMQP_FIELD_KIND_BYTES:
+		return json_stringn(value->value.bytes.bytes, value->value.bytes.len);
+	case AMQP_FIELD_KIND_BOOLEAN:
+		return json_boolean(value->value.boolean);
+	case AMQP_FIELD_KIND_I8:
+		return json_integer(value->value.i8);
+	case AMQP_FIELD_KIND_I16:
+		return json_integer(value->value.i16);
+	case AMQP_FIELD_KIND_I32:
+		return json_integer(value->value.i32);
+	case AMQP_FIELD_KIND_I64:
+		return json_integer(value->value.i64);
+	default:
+		return json_null();
+	}
+}
+
+/* Headers of CloudEvents in binary mode; JMS and AMQP 1.0 clients that may not write a colon write '_'. */
+static enum status read_attributes(const amqp_basic_properties_t *properties, struct broker_news *news)
+{
+	static const char prefix[] = "cloudEvents";
+	const amqp_table_t *headers = &properties->headers;
+
+	if ((properties->_flags & AMQP_BASIC_CONTENT_TYPE_FLAG) != 0)
+		copy_bytes(news->content_type, sizeof(news->content_type), properties->content_type);
+	for (int i = 0; (properties->_flags & AMQP_BASIC_HEADERS_FLAG) != 0 && i < headers->num_entries; i++) {
+		char name[64];
+		const char *attribute = name + sizeof(prefix);
+		json_t *value;
+
+		copy_bytes(name, sizeof(name), headers->entries[i].key);
+		if (strncmp(name, prefix, sizeof(prefix) - 1) != 0 ||
+			(name[sizeof(prefix) - 1] != ':' && name[sizeof(prefix) - 1] != '_'))
+			continue;
+		if (news->attributes == NULL)
+			news->attributes = json_object();
+		value = read_value(&headers->entries[i].value);
+		if (value == NULL) /* a text that is none */
+			value = json_null();
+		/* A name that is no UTF-8 is refused as one that is empty. */
+		if (json_object_set_new(news->attributes, attribute, value) != 0 &&
+			json_object_set_new(news->attributes, "", json_null()) != 0)
+			return STATUS_NO_MEMORY;
+	}
+	return STATUS_OK;
+}
+
 static enum status read_delivery(
 	struct broker *broker, const amqp_basic_deliver_t *deliver, struct broker_news *news, struct strbuf *why)
 {
@@ -351,9 +403,10 @@ static enum status read_delivery(
 	if (status != STATUS_OK)
 		return status;
 	read_headers(&message.properties, news);
+	status = read_attributes(&message.properties, news);
 	strbuf_add(&news->body, message.body.bytes, message.body.len);
 	amqp_destroy_message(&message);
-	return strbuf_ok(&news->key) && strbuf_ok(&news->body) ? STATUS_OK : STATUS_NO_MEMORY;
+	return strbuf_ok(&news->key) && strbuf_ok(&news->body) ? status : STATUS_NO_MEMORY;
 }
 
 static enum status read_return(
@@ -454,4 +507,6 @@ void broker_news_release(struct broker_news *news)
 {
 	strbuf_release(&news->key);
 	strbuf_release(&news->body);
+	json_decref(news->attributes);
+	news->attributes = NULL;
 }

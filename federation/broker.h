@@ -11,6 +11,7 @@
 #ifndef FEDERATION_BROKER_H
 #define FEDERATION_BROKER_H
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -71,10 +72,12 @@ struct broker_news {
 	char reason[128]; /* returned, blocked */
 	/* Delivered; the caller's to release. */
 	struct strbuf key, body;
-	char traceparent[64];  /* the header; "" none, or it is no text */
-	bool is_from_link;     /* else it was published at this broker */
-	char link_cluster[64]; /* what the far broker calls itself; "" unknown */
-	char link_uri[512];    /* where our broker fetched it, without credentials; "" unknown */
+	char traceparent[64];   /* the header; "" none, or it is no text */
+	char content_type[128]; /* "" unknown */
+	json_t *attributes;     /* of the headers cloudEvents:NAME, without that; NULL: there are none */
+	bool is_from_link;      /* else it was published at this broker */
+	char link_cluster[64];  /* what the far broker calls itself; "" unknown */
+	char link_uri[512];     /* where our broker fetched it, without credentials; "" unknown */
 };
 /* STATUS_UNREACHABLE when the connection is gone. */
 MUST_CHECK enum status broker_wait(

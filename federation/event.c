@@ -188,38 +188,48 @@ static enum status check_event(struct event *event, enum event_side side, struct
 	return status == STATUS_OK ? check_origin(event, side, why) : status;
 }
 
-enum status event_parse(
-	const char *text, size_t size, enum event_side side, struct event *event_out, struct strbuf *why)
+static const struct event no_event = { .id = "",
+	.source = "",
+	.type = "",
+	.subject = "",
+	.destination = "",
+	.origin = "",
+	.schema = "",
+	.expires_wall_us = INT64_MAX };
+
+enum status event_read(json_t *envelope, enum event_side side, struct event *event_out, struct strbuf *why)
 {
-	struct event event = { .id = "",
-		.source = "",
-		.type = "",
-		.subject = "",
-		.destination = "",
-		.origin = "",
-		.schema = "",
-		.expires_wall_us = INT64_MAX };
+	struct event event = no_event;
 	enum status status;
 
-	*event_out = event;
-	if (size > EVENT_BYTES_MAX) {
-		strbuf_adds(why, "event: over 1,048,576 bytes");
-		return STATUS_TOO_LARGE;
-	}
-	status = json_parse(text, size, &event.envelope, why);
-	if (status != STATUS_OK)
-		return status;
-	if (!json_is_object(event.envelope))
+	*event_out = no_event;
+	event.envelope = envelope;
+	if (!json_is_object(envelope))
 		status = refuse(why, "event", "not a JSON object");
-	else if (!json_numbers_fit(event.envelope))
+	else if (!json_numbers_fit(envelope))
 		status = refuse(why, "data", "holds a number that cannot be kept exactly");
 	else
 		status = check_event(&event, side, why);
 	if (status != STATUS_OK)
-		json_decref(event.envelope);
+		json_decref(envelope);
 	else
 		*event_out = event;
 	return status;
+}
+
+enum status event_parse(
+	const char *text, size_t size, enum event_side side, struct event *event_out, struct strbuf *why)
+{
+	json_t *envelope;
+	enum status status;
+
+	*event_out = no_event;
+	if (size > EVENT_BYTES_MAX) {
+		strbuf_adds(why, "event: over 1,048,576 bytes");
+		return STATUS_TOO_LARGE;
+	}
+	status = json_parse(text, size, &envelope, why);
+	return status == STATUS_OK ? event_read(envelope, side, event_out, why) : status;
 }
 
 void event_release(struct event *event)

@@ -41,6 +41,8 @@ struct event {
 /* STATUS_INVALID names the attribute in `why`. */
 MUST_CHECK enum status event_parse(
 	const char *text, size_t size, enum event_side side, struct event *event_out, struct strbuf *why);
+/* The same of an envelope that was parsed; takes it, also when it is refused. */
+MUST_CHECK enum status event_read(json_t *envelope, enum event_side side, struct event *event_out, struct strbuf *why);
 void event_release(struct event *event);
 
 /* "<destination>.<origin>.<type>" taken apart; type_out is borrowed from the key. */

@@ -19,6 +19,7 @@
 #include "base/embedded.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "federation/event.h"
 
 #define DEPTH_MAX 8 /* of a schema, and so of the data it takes */
 #define SCHEMA_BYTES_MAX 262144
@@ -475,4 +476,16 @@ enum status event_schema_check(const struct event_schema *schema, const json_t *
 	struct place place = { .path = "", .why = why };
 
 	return data != NULL ? check_node(schema->root, data, &place) : refuse(&place, "missing");
+}
+
+enum status event_schema_submitted(const struct event_schemas *schemas, const struct event *event,
+	const struct event_schema **schema_out, struct strbuf *why)
+{
+	*schema_out = event_schema_find(schemas, event->type, event->schema);
+	if (*schema_out != NULL)
+		return event_schema_check(*schema_out, json_object_get(event->envelope, "data"), why);
+	if (event->schema[0] == '\0')
+		return STATUS_OK;
+	strbuf_adds(why, "dataschema: no schema of this name for this type");
+	return STATUS_INVALID;
 }

@@ -34,4 +34,12 @@ MUST_CHECK enum status event_schemas_add(
 	struct event_schemas *schemas, const char *name, const char *text, size_t size, struct strbuf *why);
 struct event_schemas *event_schemas_create(void);
 
+struct event;
+/*
+ * What whoever hands an event in must keep to: the schema it names, or the newest for its type; *schema_out is NULL for
+ * a type nobody described.  STATUS_INVALID says what is wrong.
+ */
+MUST_CHECK enum status event_schema_submitted(const struct event_schemas *schemas, const struct event *event,
+	const struct event_schema **schema_out, struct strbuf *why);
+
 #endif

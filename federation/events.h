@@ -65,9 +65,10 @@ MUST_CHECK enum status events_start(
 void events_stop(struct events *events);
 
 /*
- * One CloudEvent (structured JSON) into the outbox for a caller whose credential was checked; replies to the request:
- * 202 with the id once it is committed.  The same source and id again is 202 again and sent once.  What the schema or
- * the policy does not allow is refused with the fields' names, the latter on record.
+ * One CloudEvent (structured JSON, or binary), or a batch, into the outbox for a caller whose credential was checked;
+ * replies to the request: 202 with the id once it is committed.  The same source and id again is 202 again and sent once.
+ * What the schema or the policy does not allow is refused with the fields' names, the latter on record.  Of a batch all
+ * are kept or none.
  */
 void events_submit(void *events, struct http_request *request, const char *caller);
 

@@ -18,8 +18,10 @@
 
 #include "base/json.h"
 #include "base/log.h"
+#include "federation/event_modes.h"
 #include "federation/event_trace.h"
 #include "federation/federation.h"
+#include "federation/submission.h"
 
 struct message {
 	uint64_t tag;
@@ -32,12 +34,6 @@ struct batch {
 	size_t count;
 };
 
-static const char write_events[] =
-	"INSERT INTO homeward.outbox (id, source, aggregateid, type, payload, destination, attributes, caller)"
-	" SELECT e->>'id', e->>'source', coalesce(e->>'subject', ''), e->>'type', e->'data', e->>'destination',"
-	" e - '{specversion,id,source,type,subject,destination,data}'::text[], 'homeward.submit'"
-	" FROM (SELECT t::jsonb AS e FROM unnest($1::text[]) WITH ORDINALITY AS u(t, n) ORDER BY n) AS given"
-	" ON CONFLICT (source, id) DO NOTHING";
 static const char write_dead[] = "INSERT INTO homeward.dead_letters (reason, detail, routing_key, body)"
 				 " VALUES ('submitted', $1, $2, decode($3, 'hex'))";
 
@@ -71,25 +67,46 @@ static bool take_trace(struct message *message, struct event *event, const char 
 	return is_fine;
 }
 
-static bool check(const struct worker *worker, struct message *message, const char *traceparent, struct strbuf *why)
+/* A binary event's body becomes its envelope, so that it can be handed in again should it be a dead letter. */
+static enum status read_binary(
+	struct broker_news *news, struct message *message, struct event *event_out, struct strbuf *why)
+{
+	const char *content_type = news->content_type[0] != '\0' ? news->content_type : NULL;
+	struct strbuf text = STRBUF_INIT;
+	enum status status;
+
+	status = event_binary_data(news->attributes, content_type, message->body.data, message->body.length, why);
+	if (status == STATUS_OK)
+		status = json_write(news->attributes, &text);
+	if (status != STATUS_OK) {
+		strbuf_release(&text);
+		return status;
+	}
+	strbuf_release(&message->body);
+	message->body = text;
+	status = event_read(news->attributes, EVENT_SUBMITTED, event_out, why);
+	news->attributes = NULL;
+	return status;
+}
+
+static bool check(const struct worker *worker, struct broker_news *news, struct message *message)
 {
 	const struct event_schema *schema;
+	struct strbuf *why = &message->why;
 	struct event event;
-	bool is_good = true;
+	enum status status;
 
-	if (event_parse(message->body.data, message->body.length, EVENT_SUBMITTED, &event, why) != STATUS_OK)
+	if (event_mode_find(news->content_type, news->attributes != NULL) == EVENT_BINARY)
+		status = read_binary(news, message, &event, why);
+	else
+		status = event_parse(message->body.data, message->body.length, EVENT_SUBMITTED, &event, why);
+	if (status != STATUS_OK)
 		return false;
-	schema = event_schema_find(worker->schemas, event.type, event.schema);
-	if (schema != NULL)
-		is_good = event_schema_check(schema, json_object_get(event.envelope, "data"), why) == STATUS_OK;
-	else if (event.schema[0] != '\0') {
-		strbuf_adds(why, "dataschema: no schema of this name for this type");
-		is_good = false;
-	}
-	if (is_good)
-		is_good = take_trace(message, &event, traceparent, why);
+	status = event_schema_submitted(worker->schemas, &event, &schema, why);
+	if (status == STATUS_OK && !take_trace(message, &event, news->traceparent, why))
+		status = STATUS_NO_MEMORY;
 	event_release(&event);
-	return is_good;
+	return status == STATUS_OK;
 }
 
 /* All that has come.  False when the broker was lost. */
@@ -107,7 +124,7 @@ static bool gather(struct worker *worker, struct batch *batch, int64_t timeout_m
 			strbuf_init(&news.key);
 			strbuf_init(&news.body);
 			strbuf_init(&message->why);
-			message->is_good = check(worker, message, news.traceparent, &message->why);
+			message->is_good = check(worker, &news, message);
 		}
 		broker_news_release(&news);
 		timeout_ms = 0;
@@ -118,7 +135,7 @@ static bool gather(struct worker *worker, struct batch *batch, int64_t timeout_m
 static enum status write_good(struct worker *worker, const struct message *messages, size_t count, struct strbuf *why)
 {
 	struct strbuf array = STRBUF_INIT;
-	const char *parameters[] = { NULL };
+	const char *parameters[] = { NULL, "homeward.submit" };
 	enum status status = STATUS_OK;
 	bool is_first = true;
 
@@ -135,7 +152,7 @@ static enum status write_good(struct worker *worker, const struct message *messa
 		status = STATUS_NO_MEMORY;
 	else if (!is_first)
 		status = database_session_query(
-			worker->session, write_events, parameters, 1, WORKER_QUERY_MS, NULL, why);
+			worker->session, outbox_insert, parameters, 2, WORKER_QUERY_MS, NULL, why);
 	strbuf_release(&array);
 	return status;
 }

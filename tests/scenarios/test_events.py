@@ -231,6 +231,69 @@ def test_a_producer_that_speaks_amqp(events):
     assert not na.sql("SELECT 1 FROM homeward.outbox WHERE id = %s", odd["id"])
 
 
+def test_an_event_in_binary_mode(events):
+    na, eu = events["na"], events["eu"]
+    headers = {"ce-specversion": "1.0", "ce-id": str(uuid.uuid4()), "ce-source": "/test", "ce-type": "session.completed",
+               "ce-destination": "eu", "ce-subject": "Euro%20%E2%82%AC", "Content-Type": "application/json"}
+
+    def post(body=json.dumps(SESSION), **more):
+        return na.request("POST", "/v1/events", caller=WRITER, data=body, headers={**headers, **more})
+
+    answer = post()
+    assert (answer.status_code, answer.json()) == (202, {"id": headers["ce-id"], "source": "/test"}), answer.text
+    got = eventually(lambda: arrived(eu, headers["ce-id"]), what="the event in eu")[0][0]
+    jsonschema.validate(got, json.loads(ENVELOPE.read_text()))
+    assert (got["subject"], got["data"], got["datacontenttype"]) == ("Euro \u20ac", SESSION, "application/json")
+    assert "percent-encoded" in refusal(post(**{"ce-subject": "100%"}), 400)
+    assert "originregion" in refusal(post(**{"ce-originregion": "eu"}), 400)
+    assert refusal(post("{"), 400) == "data: not JSON, which its content type says"
+    assert refusal(post(json.dumps({**SESSION, "energy_wh": -1})), 400) == "data/energy_wh: out of its range"
+
+
+def test_a_batch_is_kept_whole_or_not_at_all(events):
+    na, eu = events["na"], events["eu"]
+
+    def post(batch):
+        return na.request("POST", "/v1/events", caller=WRITER, data=json.dumps(batch),
+                          headers={"Content-Type": "application/cloudevents-batch+json"})
+
+    batch = [event(subject="batch") for _ in range(5)]
+    answer = post(batch)
+    assert (answer.status_code, answer.json()) == (202, [{"id": one["id"], "source": "/test"} for one in batch]), answer.text
+    for number, one in enumerate(batch):
+        got = eventually(lambda: arrived(eu, one["id"]), what="an event of the batch")[0][0]
+        assert int(got["sequence"]) == number + 1
+    before = na.sql("SELECT count(*) FROM homeward.outbox")
+    assert refusal(post([event(), event(data={**SESSION, "energy_wh": -1})]), 400) == "[1] data/energy_wh: out of its range"
+    assert refusal(post([event(), event(), event(type="driver.wish")]), 403).startswith("[2] driver.wish from na to eu")
+    assert refusal(post([7]), 400) == "[0] event: not a JSON object"
+    for wrong in ([], {}, [event()] * 257):
+        assert refusal(post(wrong), 400) == "batch: not an array of 1 to 256 events"
+    assert na.sql("SELECT count(*) FROM homeward.outbox") == before
+    # What is known already is accepted again, beside what is new.
+    assert post(batch + [event(id="batch-new")]).status_code == 202
+    assert na.sql("SELECT count(*) FROM homeward.outbox") == [(before[0][0] + 1,)]
+
+
+def test_a_producer_that_speaks_amqp_in_binary_mode(events):
+    na, eu = events["na"], events["eu"]
+    good, odd = str(uuid.uuid4()), str(uuid.uuid4())
+    connection = connect(events.brokers["na"])
+    channel = connection.channel()
+    channel.confirm_delivery()
+    for identifier, data in ((good, SESSION), (odd, {**SESSION, "energy_wh": "much"})):
+        attributes = {"specversion": "1.0", "id": identifier, "source": "/pika/100%", "type": "session.completed", "destination": "eu"}
+        channel.basic_publish("homeward.submit", "billing", json.dumps(data).encode(), pika.BasicProperties(
+            delivery_mode=2, content_type="application/json",
+            headers={f"cloudEvents:{name}": value for name, value in attributes.items()}), mandatory=True)
+    connection.close()
+    got = eventually(lambda: arrived(eu, good), what="the event in eu")[0][0]
+    assert (got["source"], got["data"]) == ("/pika/100%", SESSION)
+    kept = "SELECT body FROM homeward.dead_letters WHERE detail = 'data/energy_wh: not of type integer'"
+    bodies = eventually(lambda: [body for (body,) in na.sql(kept) if odd.encode() in bytes(body)], what="the dead letter")
+    assert json.loads(bytes(bodies[0]))["id"] == odd
+
+
 def test_nobody_takes_it_is_kept(events):
     lost = event(destination="xx")
     assert submit(events["na"], lost, WRITER).status_code == 202
