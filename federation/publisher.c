@@ -1,12 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The publisher, on a thread of its own.  One round: read the next rows, publish
- * them, wait until the broker has settled each, mark what it confirmed, put off
- * what it refused or returned.  A crash anywhere in between leaves rows unmarked,
+ * The publisher, on a thread of its own.  A shipment is some rows read, gated and
+ * published, until the broker has settled each; what it confirmed is marked, what it
+ * refused or returned is put off.  A crash anywhere in between leaves rows unmarked,
  * and they are sent again with the same id; the inbox at the far side knows them.
  *
- * An advisory lock makes one process of a region the publisher, so that rows are
- * sent in their order.  The mark of a message is its place in the batch.
+ * While one shipment is at the broker, the one before it is marked and the next is
+ * read and gated: three at most.  The next is published when the broker has settled
+ * all of the one before, so that rows are sent in their order.
+ *
+ * An advisory lock makes one process of a region the publisher, for the same reason.
+ * The mark of a message is its place in the shipment.
  *
  * What may leave is decided here, for every row, whoever wrote it (parcel.c).
  */
@@ -26,10 +30,13 @@
 #include "federation/federation.h"
 #include "federation/parcel.h"
 #include "federation/receipts.h"
+#include "federation/shipment.h"
 
 #define LOCK_KEY "7451038219046512"
 #define SETTLE_MS 30000 /* for the broker to confirm a batch; then the connection is made anew */
 #define UPKEEP_EVERY_MS 1000
+#define PREPARED_FOR_MS                                                                                                \
+	5000          /* what has waited longer for its turn is read and gated anew: the policy may have changed */
 #define PUMP_EVERY 64 /* messages written between looks at what the broker says */
 
 /* The columns, and of which rows: those that wait, or broadcasts for one region again. */
@@ -49,7 +56,8 @@
 
 static const char read_rows[] = READ_ROWS
 	", destination" READ_FROM
-	" WHERE sent_at IS NULL AND refused_at IS NULL AND next_at <= now() ORDER BY seq LIMIT $2";
+	" WHERE sent_at IS NULL AND refused_at IS NULL AND next_at <= now() AND seq <> ALL($3::bigint[])"
+	" ORDER BY seq LIMIT $2";
 static const char read_again[] = READ_ROWS ", again.region" READ_FROM BROADCASTS_AGAIN;
 static const char mark_sent[] = "UPDATE homeward.outbox SET sent_at = now(), attempts = attempts + 1, reason = ''"
 				" WHERE seq = ANY($1::bigint[])";
@@ -154,23 +162,26 @@ static bool wait_unblocked(struct worker *worker)
 	return true;
 }
 
-/* places[place] = row.  False when the rest must wait for another round. */
-static bool publish_parcels(struct worker *worker, const PGresult *rows, const struct parcels *parcels, int *places)
+/* False when the rest must wait for another round. */
+static bool publish_parcels(struct worker *worker, struct shipment *shipment)
 {
 	struct strbuf why = STRBUF_INIT;
 	bool is_fine = true;
 
-	for (size_t row = 0; row < parcels->count && is_fine; row++) {
-		const struct parcel *parcel = &parcels->parcels[row];
+	confirms_begin(&worker->confirms, worker->is_new_channel);
+	worker->is_new_channel = false;
+	for (size_t row = 0; row < shipment->parcels.count && is_fine; row++) {
+		const struct parcel *parcel = &shipment->parcels.parcels[row];
 
 		if (row % PUMP_EVERY == 0 && (!pump(worker, 0) || !wait_unblocked(worker)))
 			return false;
 		if (parcel->state == PARCEL_REFUSED) {
-			is_fine = refuse_row(worker, PQgetvalue(rows, (int)row, COLUMN_SEQ), parcel->why.data);
+			is_fine = refuse_row(
+				worker, PQgetvalue(shipment->rows, (int)row, COLUMN_SEQ), parcel->why.data);
 			continue;
 		}
-		places[worker->confirms.count] = (int)row;
-		is_fine = publish_parcel(worker, parcel, PQgetvalue(rows, (int)row, COLUMN_TARGET), &why);
+		shipment->places[worker->confirms.count] = (int)row;
+		is_fine = publish_parcel(worker, parcel, PQgetvalue(shipment->rows, (int)row, COLUMN_TARGET), &why);
 		if (!is_fine)
 			worker_lose_broker(worker, why.data);
 	}
@@ -205,56 +216,51 @@ struct marks {
 	const char *target; /* their second parameter; NULL: none */
 };
 
-static bool mark_rows(
-	struct worker *worker, const PGresult *rows, const int *places, bool wants_done, const struct marks *marks)
+static bool mark_array(struct worker *worker, const struct shipment_array *rows, const char *sql, const char *target,
+	const char *outcome)
 {
-	struct strbuf array = STRBUF_INIT;
-	uint64_t count = 0;
-	bool is_fine = true;
+	if (rows->count == 0 || worker->session == NULL)
+		return worker->session != NULL;
+	if (!strbuf_ok(&rows->text) || !run_query(worker, sql, rows->text.data, target))
+		return false;
+	metric_add(outcome_series(outcome), rows->count);
+	return true;
+}
 
-	strbuf_addc(&array, '{');
-	for (size_t place = 0; place < worker->confirms.count; place++) {
-		/* What has no word yet keeps its row as it is. */
-		if (worker->confirms.entries[place].confirm == CONFIRM_WAITING ||
-			confirms_is_done(&worker->confirms, place) != wants_done)
-			continue;
-		strbuf_addf(&array, "%s%s", count > 0 ? "," : "", PQgetvalue(rows, places[place], COLUMN_SEQ));
-		count++;
-	}
-	strbuf_addc(&array, '}');
-	if (count > 0)
-		is_fine = strbuf_ok(&array) &&
-			  run_query(worker, wants_done ? marks->sent : marks->later, array.data, marks->target);
-	if (count > 0 && is_fine)
-		metric_add(outcome_series(wants_done ? "sent" : "put_off"), count);
-	strbuf_release(&array);
+/* What the broker said of it is written, and it is over. */
+static bool mark_shipment(struct worker *worker, struct shipment *shipment, const struct marks *marks)
+{
+	bool is_fine = mark_array(worker, &shipment->sent, marks->sent, marks->target, "sent") &&
+		       mark_array(worker, &shipment->later, marks->later, marks->target, "put_off");
+
+	shipment_release(worker, shipment);
 	return is_fine;
 }
 
-static bool carry(struct worker *worker, const PGresult *rows, const struct marks *marks)
+/* Until the broker has said all it will; also of what broke off: what was confirmed is confirmed. */
+static bool settle_shipment(struct worker *worker, struct shipment *shipment)
 {
-	int *places = calloc((size_t)PQntuples(rows), sizeof(*places));
-	struct parcels parcels;
-	bool is_whole = parcels_prepare(worker, rows, &parcels);
+	bool is_whole = worker->broker != NULL && wait_settled(worker);
 
-	if (places == NULL || !is_whole) {
-		parcels_release(worker, &parcels);
-		free(places);
+	shipment_settle(shipment, &worker->confirms);
+	return is_whole;
+}
+
+/* One alone. */
+static bool carry(struct worker *worker, PGresult *rows, const struct marks *marks)
+{
+	struct shipment shipment;
+	bool is_whole;
+
+	shipment_init(&shipment, rows);
+	is_whole = shipment_prepare(worker, &shipment);
+	if (!is_whole) {
+		shipment_release(worker, &shipment);
 		return false;
 	}
-	confirms_begin(&worker->confirms, worker->is_new_channel);
-	worker->is_new_channel = false;
-	is_whole = publish_parcels(worker, rows, &parcels, places);
-	if (worker->broker != NULL)
-		is_whole = wait_settled(worker) && is_whole;
-	/* Also of a batch that broke off: what was confirmed is confirmed. */
-	if (worker->session != NULL)
-		is_whole = mark_rows(worker, rows, places, true, marks) && is_whole;
-	if (worker->session != NULL)
-		is_whole = mark_rows(worker, rows, places, false, marks) && is_whole;
-	parcels_release(worker, &parcels);
-	free(places);
-	return is_whole;
+	is_whole = publish_parcels(worker, &shipment);
+	is_whole = settle_shipment(worker, &shipment) && is_whole;
+	return mark_shipment(worker, &shipment, marks) && is_whole;
 }
 
 /* Until rows may have come: a notification, or the time of one that was put off. */
@@ -296,21 +302,26 @@ static bool send_broadcasts_again(struct worker *worker)
 		LOG_WARN("broadcasts_without_receipt", "region", marks.target, "sent_again",
 			log_number(PQntuples(rows)));
 		is_fine = carry(worker, rows, &marks);
+		rows = NULL;
 	}
 	PQclear(rows);
 	strbuf_release(&why);
 	return is_fine;
 }
 
+static bool is_upkeep_due(const struct worker *worker)
+{
+	return clock_monotonic_ms(clock_system()) - worker->upkeep_ms >= UPKEEP_EVERY_MS;
+}
+
 /* False when the database or the broker was lost. */
 static bool do_upkeep(struct worker *worker)
 {
-	int64_t now_ms = clock_monotonic_ms(clock_system());
 	struct strbuf why = STRBUF_INIT;
 	bool is_fine = true;
 
-	if (now_ms - worker->upkeep_ms >= UPKEEP_EVERY_MS) {
-		worker->upkeep_ms = now_ms;
+	if (is_upkeep_due(worker)) {
+		worker->upkeep_ms = clock_monotonic_ms(clock_system());
 		is_fine = receipts_upkeep(worker, &why) == STATUS_OK && broadcasts_upkeep(worker, &why) == STATUS_OK &&
 			  canary_count_unreceipted(worker, &why) == STATUS_OK;
 		if (!is_fine)
@@ -321,30 +332,74 @@ static bool do_upkeep(struct worker *worker)
 	return is_fine;
 }
 
-void publisher_work(struct worker *worker)
+/* The next rows, but those of `at_broker`; without rows when there are none.  False when nothing may be sent now. */
+static bool load_shipment(struct worker *worker, const struct shipment *at_broker, struct shipment *shipment_out)
+{
+	struct strbuf why = STRBUF_INIT, known = STRBUF_INIT;
+	char limit[24];
+	const char *parameters[3] = { worker->settings->region, limit, NULL };
+	enum status status = STATUS_NO_MEMORY;
+
+	shipment_init(shipment_out, NULL);
+	snprintf(limit, sizeof(limit), "%zu", worker->confirms.capacity);
+	shipment_rows(at_broker, &known);
+	parameters[2] = known.data;
+	if (strbuf_ok(&known))
+		status = database_session_query(
+			worker->session, read_rows, parameters, 3, WORKER_QUERY_MS, &shipment_out->rows, &why);
+	if (status != STATUS_OK)
+		worker_lose_session(worker, why.data);
+	strbuf_release(&known);
+	strbuf_release(&why);
+	return status == STATUS_OK && shipment_prepare(worker, shipment_out);
+}
+
+static bool is_fresh(const struct shipment *shipment)
+{
+	return clock_monotonic_ms(clock_system()) - shipment->prepared_ms < PREPARED_FOR_MS;
+}
+
+/* Shipments one after the other until no row waits, or it is time for something else.  False when something was lost. */
+static bool ship(struct worker *worker, const struct shipment *first)
 {
 	static const struct marks marks = { mark_sent, mark_later, NULL };
-	const char *parameters[2] = { worker->settings->region, NULL };
-	struct strbuf why = STRBUF_INIT;
-	PGresult *rows = NULL;
-	char limit[24];
+	struct shipment before, current = *first, next;
+	bool is_fine = true;
+
+	shipment_init(&before, NULL);
+	while (is_fine && shipment_count(&current) > 0 && is_fresh(&current)) {
+		bool is_whole = publish_parcels(worker, &current);
+
+		is_fine = mark_shipment(worker, &before, &marks) && is_whole;
+		shipment_init(&next, NULL);
+		if (is_fine && !is_upkeep_due(worker) && !atomic_load(&worker->is_stopping))
+			is_fine = load_shipment(worker, &current, &next);
+		is_fine = settle_shipment(worker, &current) && is_fine;
+		before = current;
+		current = next;
+	}
+	is_fine = mark_shipment(worker, &before, &marks) && is_fine;
+	shipment_release(worker, &current);
+	return is_fine;
+}
+
+void publisher_work(struct worker *worker)
+{
+	struct shipment none, first;
 
 	if (!worker_connect(worker, prepare) || !do_upkeep(worker))
 		return;
-	snprintf(limit, sizeof(limit), "%zu", worker->confirms.capacity);
-	parameters[1] = limit;
-	if (database_session_query(worker->session, read_rows, parameters, 2, WORKER_QUERY_MS, &rows, &why) !=
-		STATUS_OK) {
-		worker_lose_session(worker, why.data);
+	shipment_init(&none, NULL);
+	if (!load_shipment(worker, &none, &first)) {
+		shipment_release(worker, &first);
 		worker_wait(worker);
-	} else if (PQntuples(rows) == 0) {
+	} else if (shipment_count(&first) == 0) {
+		shipment_release(worker, &first);
 		worker_succeed(worker);
 		wait_for_rows(worker);
-	} else if (carry(worker, rows, &marks)) {
+	} else if (ship(worker, &first)) {
 		worker_succeed(worker);
 	} else {
 		worker_wait(worker);
 	}
-	PQclear(rows);
-	strbuf_release(&why);
 }

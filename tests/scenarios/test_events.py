@@ -324,6 +324,23 @@ def test_bad_arrivals_become_dead_letters(events):
     eventually(lambda: eu.metric("homeward_events_received_total", outcome="foreign") == 1, what="the discarded event")
 
 
+def test_shipments_that_overlap_send_each_row_once_and_in_order(events):
+    """More rows than may be in flight (1,000); at the seam of the first two shipments some may not leave."""
+    na, eu = events["na"], events["eu"]
+    rows = "FROM homeward.outbox WHERE aggregateid LIKE 'seam-%%'"
+    na.sql("INSERT INTO homeward.outbox (id, aggregateid, type, payload, destination)"
+           " SELECT 'seam-' || n, 'seam-' || n %% 3, 'session.completed', jsonb_set(%s::jsonb, '{energy_wh}',"
+           " to_jsonb(CASE WHEN n BETWEEN 999 AND 1001 THEN -1 ELSE 1 END)), 'eu' FROM generate_series(1, 2500) AS n",
+           json.dumps(SESSION))
+    eventually(lambda: na.sql(f"SELECT count(*) {rows} AND receipted_at IS NOT NULL")[0][0] == 2497, within_s=90, every_s=0.2,
+               what="all receipts")
+    assert na.sql(f"SELECT id {rows} AND refused_at IS NOT NULL ORDER BY seq") == [("seam-999",), ("seam-1000",), ("seam-1001",)]
+    eventually(lambda: na.sql(f"SELECT count(*) {rows} AND sent_at IS NOT NULL AND attempts <> resends + 1") == [(0,)],
+               what="one sending of each row")
+    assert eu.sql("SELECT count(*), count(*) FILTER (WHERE late) FROM homeward.inbox WHERE subject LIKE 'seam-%%'") == [(2497, 0)]
+    assert eu.sql("SELECT count(*) FROM homeward.gaps WHERE subject LIKE 'seam-%%'") == [(0,)]
+
+
 def test_nothing_is_lost_or_doubled_through_kills(events):
     na, eu = events["na"], events["eu"]
     events.brokers["eu"].take("application")
