@@ -9,7 +9,9 @@ import json
 import pytest
 import requests
 
-from mesh import UNKNOWN_CARD, a_station, add_tokens, eventually, good_tokens, homeward
+from kill_rounds import kept_checkpoint, log_folder, verifier
+from mesh import UNKNOWN_CARD, a_station, add_tokens, eventually, good_tokens, homeward, log_entries
+from tlog import Key, write_log
 
 SOON = "2200-01-01"
 
@@ -214,6 +216,48 @@ def test_an_invented_entry_is_named(crossed):
                   " FROM homeward.honest WHERE kind = 'serve' AND peer = 'eu' LIMIT 1)"):
         rows = json.loads(reconcile(eu, na, "-o", "json", status=1))
     assert [(row["finding"], row["exchange"]) for row in rows] == [("serve_without_ask", invented)]
+
+
+def forged_entry(entry, exchange, kind, change):
+    """What a region would have its log say; None in the change: another kind of entry in its place, about nobody."""
+    said = json.loads(entry)
+    if said.get("x") != exchange or said["k"] != kind:
+        return entry
+    if change is None:
+        said = {name: said[name] for name in ("v", "t", "r") if name in said} | {"k": "start"}
+    else:
+        said |= change
+    return json.dumps(said, separators=(",", ":")).encode()
+
+
+@pytest.mark.parametrize("forger, kind, change, finding", [
+    ("na", "serve", None, "ask_without_serve"),
+    ("eu", "got", None, "serve_without_got"),
+    ("na", "serve", {"ttl": 1}, "terms_differ"),
+])
+def test_a_log_rewritten_and_signed_again_is_sound_by_itself_and_still_named(crossed, tmp_path, forger, kind, change, finding):
+    na, eu = crossed
+    region = {"na": na, "eu": eu}[forger]
+    region.await_index()
+    exchange = one_exchange(eu, "got", peer="na", decision="ok")
+    kept, honest = kept_checkpoint(region, 0), list(log_entries(log_folder(region)))
+    forged = [forged_entry(entry, exchange, kind, change) for entry in honest]
+    assert sum(one != other for one, other in zip(honest, forged)) == 1
+    origin = (log_folder(region) / "checkpoint").read_text().splitlines()[0]
+    write_log(tmp_path / "log", Key(origin, (region.folder / "state" / "access-log.key").read_bytes()), forged)
+    good = audit(region, "verify", "--dir", tmp_path / "log", "--key", verifier(region)).stdout
+    assert good.startswith(f"good: {origin}, {len(forged)} entries"), "its own signature is no help"
+    older = audit(region, "verify", "--dir", tmp_path / "log", "--key", verifier(region), "--from-checkpoint", kept,
+                  check=False)
+    assert older.returncode == 1, "but what others remember is"
+    try:
+        audit(region, "reindex", "--dir", tmp_path / "log")
+        for one, other in ((na, eu), (eu, na)):
+            rows = json.loads(reconcile(one, other, "-o", "json", status=1))
+            assert [(row["finding"], row["exchange"]) for row in rows] == [(finding, exchange)]
+    finally:
+        audit(region, "reindex")
+    reconcile(eu, na)
 
 
 @pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
