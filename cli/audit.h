@@ -23,6 +23,8 @@ int audit_verify(int argc, char **argv);
 
 /* A key as people give it: the text itself, or a file that holds it.  EXIT_CODE_OK, or what was said. */
 int audit_key(const char *text, struct note_verifier *verifier_out);
+/* Where the log is: `given`, or what the settings say when that is NULL.  EXIT_CODE_OK, or what was said. */
+int audit_directory(const char *config, const char *given, struct strbuf *directory_out);
 /* Opens the log in `directory`; key NULL: without asking whose signature it has. */
 int audit_open(const char *directory, const struct note_verifier *key, struct log_reader **reader_out);
 /* The argument as an index; false after saying so. */

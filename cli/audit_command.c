@@ -38,6 +38,24 @@ out:
 	return exit_code;
 }
 
+int audit_directory(const char *config, const char *given, struct strbuf *directory_out)
+{
+	struct settings *settings = NULL;
+	int exit_code = EXIT_CODE_OK;
+
+	if (given != NULL) {
+		strbuf_adds(directory_out, given);
+	} else {
+		exit_code = command_settings(config, &settings);
+		if (exit_code == EXIT_CODE_OK)
+			strbuf_adds(directory_out, settings->access_log.directory);
+	}
+	if (exit_code == EXIT_CODE_OK && !strbuf_ok(directory_out))
+		exit_code = command_fail(EXIT_CODE_FAILED, "%s", status_name(STATUS_NO_MEMORY));
+	settings_destroy(settings);
+	return exit_code;
+}
+
 int audit_open(const char *directory, const struct note_verifier *key, struct log_reader **reader_out)
 {
 	struct strbuf why = STRBUF_INIT;
@@ -64,12 +82,12 @@ bool audit_index(struct command_line *line, const char *text, uint64_t *index_ou
 	return false;
 }
 
-/* What show and receipt have in common: INDEX --dir DIR [--key KEY], and one text on stdout. */
+/* What show and receipt have in common: INDEX [--dir DIR] [--key KEY], and one text on stdout. */
 static int print_one(const struct command_usage *usage, int argc, char **argv,
 	enum status (*read)(struct log_reader *reader, uint64_t index, struct strbuf *text, struct strbuf *why))
 {
-	struct strbuf text = STRBUF_INIT, why = STRBUF_INIT;
-	const char *directory = NULL, *key_text = NULL;
+	struct strbuf text = STRBUF_INIT, why = STRBUF_INIT, directory = STRBUF_INIT;
+	const char *given = NULL, *key_text = NULL;
 	struct log_reader *reader = NULL;
 	struct note_verifier key;
 	struct command_line line;
@@ -79,17 +97,17 @@ static int print_one(const struct command_usage *usage, int argc, char **argv,
 	command_line_begin(&line, usage, argc, argv);
 	for (int id; (id = command_line_next(&line)) != COMMAND_LINE_END;) {
 		if (id == OPTION_DIR)
-			directory = line.value;
+			given = line.value;
 		else if (id == OPTION_KEY)
 			key_text = line.value;
 	}
 	if (line.is_over || !command_line_expect(&line, 1, 1) || !audit_index(&line, line.arguments[0], &index))
 		return line.exit_code;
-	if (directory == NULL)
-		return command_line_wrong(&line, "--dir is needed");
 	exit_code = key_text == NULL ? EXIT_CODE_OK : audit_key(key_text, &key);
 	if (exit_code == EXIT_CODE_OK)
-		exit_code = audit_open(directory, key_text == NULL ? NULL : &key, &reader);
+		exit_code = audit_directory(line.config, given, &directory);
+	if (exit_code == EXIT_CODE_OK)
+		exit_code = audit_open(directory.data, key_text == NULL ? NULL : &key, &reader);
 	if (exit_code == EXIT_CODE_OK) {
 		enum status status = read(reader, index, &text, &why);
 
@@ -100,12 +118,14 @@ static int print_one(const struct command_usage *usage, int argc, char **argv,
 			exit_code = command_fail(EXIT_CODE_FAILED, "cannot write");
 	}
 	log_reader_close(reader);
+	strbuf_release(&directory);
 	strbuf_release(&text);
 	strbuf_release(&why);
 	return exit_code;
 }
 
-static const struct command_option one_options[] = { { OPTION_DIR, "dir", "DIR", "the log's directory" },
+static const struct command_option one_options[] = { COMMAND_OPTION_CONFIG,
+	{ OPTION_DIR, "dir", "DIR", "the log's directory (default: that of the settings)" },
 	{ OPTION_KEY, "key", "KEY", "whose signature the checkpoint must have: a verifier key, or a file with it" },
 	COMMAND_OPTION_END };
 
@@ -119,7 +139,7 @@ static enum status read_line(struct log_reader *reader, uint64_t index, struct s
 
 int audit_show(int argc, char **argv)
 {
-	static const struct command_usage usage = { "homeward audit show", "INDEX --dir DIR [--key KEY]",
+	static const struct command_usage usage = { "homeward audit show", "INDEX [-c FILE | --dir DIR] [--key KEY]",
 		"Prints one entry of the log as it was written; the first is number 0.", one_options,
 		"homeward audit show 1041 --dir /var/lib/homeward/log\n" };
 
@@ -128,7 +148,7 @@ int audit_show(int argc, char **argv)
 
 int audit_receipt(int argc, char **argv)
 {
-	static const struct command_usage usage = { "homeward audit receipt", "INDEX --dir DIR [--key KEY]",
+	static const struct command_usage usage = { "homeward audit receipt", "INDEX [-c FILE | --dir DIR] [--key KEY]",
 		"Prints a receipt for one entry: the entry, its way to the root and the signed checkpoint, in one "
 		"file\n"
 		"(c2sp.org/tlog-proof@v1) that `homeward audit verify --receipt` and other verifiers check offline.",

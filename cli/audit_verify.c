@@ -34,7 +34,8 @@ struct verify {
 	struct note_verifier key;
 };
 
-static const struct command_option options[] = { { OPTION_DIR, "dir", "DIR", "the log's directory" },
+static const struct command_option options[] = { COMMAND_OPTION_CONFIG,
+	{ OPTION_DIR, "dir", "DIR", "the log's directory (default: that of the settings)" },
 	{ OPTION_KEY, "key", "KEY", "the region's verifier key, or a file with it" },
 	{ OPTION_FROM_CHECKPOINT, "from-checkpoint", "FILE",
 		"a checkpoint kept from before, which this log must go on from" },
@@ -45,7 +46,7 @@ static const struct command_option options[] = { { OPTION_DIR, "dir", "DIR", "th
 	{ OPTION_ENTRY, "entry", "FILE", "the entry of the receipt, when it does not carry it" }, COMMAND_OPTION_END };
 
 static const struct command_usage usage = { "homeward audit verify",
-	"--dir DIR --key KEY [--from-checkpoint FILE] [--peer-cosigner KEY]… [--minimum-size N]",
+	"[-c FILE | --dir DIR] --key KEY [--from-checkpoint FILE] [--peer-cosigner KEY]… [--minimum-size N]",
 	"Hashes every entry again and compares all tiles, the root and the checkpoint's signature; names each file\n"
 	"that is wrong.  With --receipt FILE: checks one receipt, without the log.\n"
 	"Exit code 0: it holds; 1: it does not.",
@@ -269,6 +270,7 @@ static void take_option(struct command_line *line, struct verify *verify, int id
 int audit_verify(int argc, char **argv)
 {
 	struct verify verify = { .cosigned_within_s = -1 };
+	struct strbuf directory = STRBUF_INIT;
 	struct command_line line;
 	int exit_code;
 
@@ -279,10 +281,17 @@ int audit_verify(int argc, char **argv)
 		return line.exit_code;
 	if (verify.key_text == NULL)
 		return command_line_wrong(&line, "--key is needed: a log must not say itself who signed it");
-	if ((verify.directory == NULL) == (verify.receipt == NULL))
-		return command_line_wrong(&line, "either --dir or --receipt is needed");
+	if (verify.directory != NULL && verify.receipt != NULL)
+		return command_line_wrong(&line, "either --dir or --receipt, not both");
 	exit_code = audit_key(verify.key_text, &verify.key);
-	if (exit_code != EXIT_CODE_OK)
-		return exit_code;
-	return verify.receipt != NULL ? verify_receipt(&verify) : verify_directory(&verify);
+	if (exit_code == EXIT_CODE_OK && verify.receipt != NULL) {
+		exit_code = verify_receipt(&verify);
+	} else if (exit_code == EXIT_CODE_OK) {
+		exit_code = audit_directory(line.config, verify.directory, &directory);
+		verify.directory = directory.data;
+		if (exit_code == EXIT_CODE_OK)
+			exit_code = verify_directory(&verify);
+	}
+	strbuf_release(&directory);
+	return exit_code;
 }

@@ -260,6 +260,19 @@ def test_a_log_rewritten_and_signed_again_is_sound_by_itself_and_still_named(cro
     reconcile(eu, na)
 
 
+def test_the_log_of_the_settings_is_read_without_naming_its_folder(crossed, tmp_path):
+    _, eu = crossed
+    assert audit(eu, "verify", "--key", verifier(eu)).stdout.startswith("good: ")
+    assert audit(eu, "show", 0).stdout == homeward("audit", "show", 0, "--dir", log_folder(eu)).stdout
+    receipt = tmp_path / "0.tlog-proof"
+    receipt.write_text(audit(eu, "receipt", 0).stdout)
+    assert audit(eu, "verify", "--receipt", receipt, "--key", verifier(eu)).stdout.startswith("good: entry 0 of ")
+    both = audit(eu, "verify", "--receipt", receipt, "--dir", tmp_path, "--key", verifier(eu), check=False)
+    assert both.returncode == 64 and "not both" in both.stderr
+    missing = homeward("audit", "show", 0, "--config", tmp_path / "none.conf", check=False)
+    assert missing.returncode == 78 and "none.conf" in missing.stderr
+
+
 @pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
 def test_a_peer_sees_its_own_crossings_only(crossed, mesh):
     na, eu = crossed
