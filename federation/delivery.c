@@ -12,7 +12,7 @@
 #include "base/clock.h"
 #include "federation/federation.h"
 #include "federation/inbox.h"
-#include "federation/own_events.h"
+#include "federation/effects.h"
 #include "federation/receipts.h"
 
 #define SETTLE_MS 30000
@@ -124,7 +124,7 @@ bool delivery_of_batch(struct worker *worker, const struct arrivals *arrivals, s
 				  &rows, &why) == STATUS_OK;
 	for (size_t i = 0; i < arrivals->count; i++)
 		if (arrival_is_kept(&arrivals->items[i]))
-			own_events_forget(&worker->hooks, &arrivals->items[i].event);
+			effects_forget(&worker->hooks, &arrivals->items[i].event);
 	is_fine = is_fine && (rows == NULL || publish_new(worker, rows)) && publish_receipts(worker, arrivals) &&
 		  delivery_settle(worker, next);
 	if (is_fine && rows != NULL && PQntuples(rows) > 0)
@@ -133,7 +133,7 @@ bool delivery_of_batch(struct worker *worker, const struct arrivals *arrivals, s
 	/* In homeward.delivered by now: what erasing empties is the event's own row, too. */
 	for (size_t i = 0; i < arrivals->count && is_fine; i++)
 		if (arrival_is_kept(&arrivals->items[i]))
-			own_events_erasure(&worker->hooks, &arrivals->items[i].event);
+			effects_erasure(&worker->hooks, &arrivals->items[i].event);
 	if (why.length > 0)
 		worker_lose_session(worker, why.data);
 	PQclear(rows);

@@ -3,13 +3,13 @@
  * The schema of each was checked: its texts are there, and may only be too long to be any object's.
  * On the consumer's thread.
  */
-#include "federation/own_events.h"
+#include "federation/effects.h"
 
 #include <string.h>
 
 #include "base/json.h"
 
-void own_events_forget(const struct events_hooks *hooks, const struct event *event)
+void effects_forget(const struct events_hooks *hooks, const struct event *event)
 {
 	const json_t *data = json_object_get(event->envelope, "data");
 	const char *type = json_get_string(data, "object_type"), *id = json_get_string(data, "object_id");
@@ -23,7 +23,7 @@ void own_events_forget(const struct events_hooks *hooks, const struct event *eve
 	hooks->forget(hooks->arg, &object);
 }
 
-void own_events_erasure(const struct events_hooks *hooks, const struct event *event)
+void effects_erasure(const struct events_hooks *hooks, const struct event *event)
 {
 	const json_t *data = json_object_get(event->envelope, "data");
 	const char *request = json_get_string(data, "request_id");
