@@ -70,16 +70,7 @@ def kill_broker(broker):
     eventually(broker.is_ready, within_s=90, every_s=0.5, what=f"the broker of {broker.region} again")
 
 
-def is_alive(pid):
-    try:
-        return pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except OSError:
-        return False
-
-
 def restart(region, number=signal.SIGKILL):
-    old = region.pid
     region.kill(number)
-    eventually(lambda: not is_alive(old), what=f"the end of {region.name}")
     region.start()
     eventually(region.is_ready, within_s=30, what=f"{region.name} again")

@@ -41,6 +41,7 @@ class Region:
     def __init__(self, mesh, name, facts):
         self.mesh = mesh
         self.name = name
+        self.ending = None  # a daemon that was told to end
         self.folder = pathlib.Path(mesh.folder) / name
         self.config = self.folder / "homeward.conf"
         self.load(facts)
@@ -116,6 +117,7 @@ class Region:
 
     def kill(self, number=signal.SIGKILL):
         os.kill(self.pid, number)
+        self.ending = self.pid if number in (signal.SIGTERM, signal.SIGKILL) else None
 
     def kill_postgres(self, number):
         """To the postmaster and every backend, as a machine that stops would."""
@@ -125,8 +127,15 @@ class Region:
             except ProcessLookupError:
                 pass
 
-    def start(self):
-        homeward("dev", "start", "--dir", self.mesh.folder, "--region", self.name)
+    def await_end(self):
+        """Of the daemon that kill() told to end: until then, `dev start` finds it running."""
+        if self.ending is not None:
+            eventually(lambda: not is_running(self.ending), within_s=30, what=f"the end of {self.name}")
+            self.ending = None
+
+    def start(self, *options):
+        self.await_end()
+        homeward("dev", "start", "--dir", self.mesh.folder, "--region", self.name, *options)
         self.mesh.refresh()
 
     def start_postgres(self):
@@ -159,6 +168,14 @@ class Region:
             return self.session.get(self.url("/livez", admin=True), timeout=2).status_code == 200
         except requests.RequestException:
             return False
+
+
+def is_running(pid):
+    """False for a zombie, too: it has ended."""
+    try:
+        return pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def log_size(directory):

@@ -6,8 +6,7 @@ import signal
 
 import pytest
 
-from event_mesh import is_alive
-from mesh import Mesh, a_station, add_tokens, eventually, homeward, log_size
+from mesh import Mesh, a_station, add_tokens, homeward, log_size
 from test_audit_log import altered, verify
 from tlog import Foreign
 
@@ -35,7 +34,7 @@ def written(tmp_path_factory):
         assert re.search(rf"ALLOWED\s+{CARDS}\b", done.stdout), done.stdout
         key = homeward("audit", "key", "--config", eu.config).stdout.strip()
         eu.kill(signal.SIGTERM)
-        eventually(lambda: not is_alive(eu.pid), within_s=30, what="the stop of eu")
+        eu.await_end()
         shutil.copytree(eu.folder / "state" / "access-log", folder)
     yield folder, key
     shutil.rmtree(folder)

@@ -37,9 +37,7 @@ def library(tmp_path_factory):
 
 def stop(region):
     region.kill(signal.SIGTERM)
-    eventually(lambda: not pathlib.Path(f"/proc/{region.pid}/stat").exists() or
-               pathlib.Path(f"/proc/{region.pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z",
-               what=f"the end of {region.name}")
+    region.await_end()
 
 
 def restart(region, environment=None):

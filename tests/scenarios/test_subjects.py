@@ -42,7 +42,7 @@ def test_a_subject_is_erased_everywhere_even_where_a_region_was_down():
         assert subject.startswith("p1.")
 
         eu.kill(signal.SIGTERM)
-        eventually(lambda: not eu.is_alive(), what="the stop of eu")
+        eu.await_end()
         done = homeward("subject", "erase", "token", card, "--wait", "0", "--config", na.config, check=False)
         assert done.returncode == 75, done.stdout + done.stderr
         assert "0 of 1 regions have acknowledged" in done.stdout, done.stdout
