@@ -33,7 +33,7 @@ def restart_with(mesh, mode):
         settings["budgets"] = {**settings.get("budgets", {}), "lookups_per_s": 0, "subjects_per_hour": 0, "misses_percent": 0}
         region.write_settings(settings)
         region.kill()
-        eventually(lambda: not region.is_ready(), what="the end of the region")
+        region.await_end()
         homeward("dev", "start", "--dir", mesh.folder, "--region", region.name, env={**os.environ, "HOMEWARD_DEVELOPMENT": "1"})
         mesh.refresh()
         eventually(region.is_ready, what=f"{region.name} with the log {mode}")

@@ -23,8 +23,8 @@ import pika
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "scenarios"))
 
 from brokers import VHOST  # noqa: E402
-from event_mesh import EventMesh, is_alive  # noqa: E402
-from mesh import eventually  # noqa: E402
+from event_mesh import EventMesh  # noqa: E402
+from mesh import eventually, is_running  # noqa: E402
 from test_mesh import connect  # noqa: E402
 
 EVENTS = int(os.environ.get("EVENTS", "20000"))
@@ -88,7 +88,7 @@ def plain(mesh, body):
     for name in mesh.names:
         pid = mesh[name].pid
         mesh[name].kill(signal.SIGTERM)
-        eventually(lambda gone=pid: not is_alive(gone), within_s=30, what="the end of a region")
+        eventually(lambda gone=pid: not is_running(gone), within_s=30, what="the end of a region")
     publisher = Publisher(mesh.brokers["na"], EVENTS, body)
     publisher.start()
     seconds = consume(mesh.brokers["eu"], "homeward.inbox", EVENTS)
