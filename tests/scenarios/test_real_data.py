@@ -64,6 +64,8 @@ def test_every_tap_of_a_year_is_answered(own_mesh, data, tmp_path):
     assert report["sources"]["cache"] == sum(homes[row["UserOperatorName"]] in ("na", "ap") for row in taps) - sum(roaming.values())
     assert assert_records_pair(eu, na) == roaming["na"]
     assert assert_records_pair(eu, ap) == roaming["ap"]
+    for region in (na, eu, ap):
+        region.await_index()
     for one, other in ((eu, na), (na, eu), (eu, ap), (ap, eu)):
         said = homeward("audit", "reconcile", "--config", one.config, "--with", other.name, "--to", "2200-01-01").stdout
         abroad = roaming[other.name if one is eu else one.name]
