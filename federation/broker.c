@@ -28,7 +28,7 @@
 #define FRAME_BYTES 131072
 #define TRANSIENT 1
 #define PERSISTENT 2
-#define PASSING_MS "86400000"
+#define PASSING_MS "30000" /* longer than canaries are apart, also to a region that is not heard of */
 #define DEFAULT_TLS_PORT 5671
 #define UNUSED_IDENTITY "homeward" /* the certificate names the user; but the library fails on an empty text */
 

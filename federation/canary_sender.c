@@ -158,9 +158,12 @@ void canary_count(struct canary_sender *sender, const char *region, enum canary_
 enum status canary_count_unreceipted(struct worker *worker, struct strbuf *why)
 {
 	static const char query[] =
-		"SELECT destination, count(*) FROM (SELECT destination FROM homeward.outbox"
+		"SELECT destination, count(*) FROM ((SELECT destination FROM homeward.outbox"
 		" WHERE sent_at < now() - interval '10 seconds' AND receipted_at IS NULL AND refused_at IS NULL"
-		" AND destination <> 'all' ORDER BY sent_at LIMIT 10000) AS late GROUP BY destination";
+		" AND destination <> 'all' ORDER BY sent_at LIMIT 10000) UNION ALL (SELECT destination FROM "
+		"homeward.outbox"
+		" WHERE sent_at IS NULL AND refused_at IS NULL AND created_at < now() - interval '10 seconds'"
+		" AND destination <> 'all' ORDER BY seq LIMIT 10000)) AS late GROUP BY destination";
 	struct canary_sender *sender = worker->canary;
 	PGresult *rows = NULL;
 	enum status status;

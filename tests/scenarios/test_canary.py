@@ -4,9 +4,11 @@ import shutil
 
 import pytest
 
+from brokers import VHOST
 from event_mesh import EventMesh
 from mesh import eventually
 from test_events import event, submit
+from test_mesh import codes, unbind
 
 pytestmark = pytest.mark.skipif(shutil.which("rabbitmqctl") is None, reason="no RabbitMQ on this machine")
 
@@ -66,6 +68,21 @@ def test_an_event_that_came_twice_is_counted_for_its_link(events):
     eventually(lambda: link(eu, "na", "eu")["duplicates"] == 1, within_s=30, what="a duplicate from na")
     eventually(lambda: link(na, "na", "eu")["duplicates"] == 1, within_s=30, what="na's knowledge of it")
     assert link(eu, "eu", "na")["duplicates"] == 0
+
+
+def depth(broker, queue):
+    return broker.api("GET", f"/api/queues/{VHOST}/{queue}").get("messages", 0)
+
+
+def test_canaries_without_a_binding_do_not_stay(events):
+    """A finding about events must not come from canaries that found no way."""
+    na = events.brokers["na"]
+    unbind(na, "eu")
+    eventually(lambda: "MESH_007" in codes(events.brokers), within_s=60, every_s=0.5, what="canaries in homeward.unroutable")
+    healed = events.brokers.mesh("heal", "--config", "/nonexistent")
+    assert healed.returncode == 0 and "restarted" in healed.stdout, healed.stdout + healed.stderr
+    eventually(lambda: depth(na, "homeward.unroutable") == 0, within_s=120, every_s=0.5, what="an empty homeward.unroutable")
+    eventually(lambda: "MESH_007" not in codes(events.brokers), within_s=60, every_s=0.5, what="no finding any more")
 
 
 def test_a_daemon_that_stops_is_silent_and_back(events):
