@@ -246,6 +246,14 @@ class Brokers:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
+def unbind(broker, peer):
+    """The link of `peer` goes on running, and carries nothing more."""
+    bound = next(binding for binding in broker.api("GET", f"/api/exchanges/{VHOST}/homeward.events/bindings/source")
+                 if binding["destination"].startswith(f"federation: homeward.events -> {peer}") and binding["routing_key"] == f"{peer}.#")
+    destination = bound["destination"].replace(" ", "%20").replace(">", "%3E").replace(":", "%3A")
+    broker.api("DELETE", f"/api/bindings/{VHOST}/e/homeward.events/e/{destination}/{bound['properties_key']}")
+
+
 def wait_for(condition, seconds, what):
     deadline = time.monotonic() + seconds
     while True:

@@ -19,11 +19,12 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 
 import psycopg2
 import requests
 
-from brokers import VHOST, wait_for
+from brokers import VHOST, unbind, wait_for
 from event_mesh import EventMesh, restart
 from mesh import eventually, free_port
 
@@ -33,6 +34,7 @@ SESSION = {"session_id": "s-1", "token_uid": "04A2B3C4D5E6F7", "station_id": "eu
 EFFECTS = """
 CREATE TABLE public.effects (place bigint GENERATED ALWAYS AS IDENTITY, id text NOT NULL, session text NOT NULL, sequence bigint NOT NULL);
 CREATE FUNCTION public.take_effect() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    IF starts_with(NEW.id, 'poison-') THEN RAISE EXCEPTION 'no such session'; END IF;
     INSERT INTO public.effects (id, session, sequence) VALUES (NEW.id, NEW.subject, NEW.sequence); RETURN NULL; END $$;
 CREATE TRIGGER take_effect AFTER INSERT ON homeward.inbox FOR EACH ROW EXECUTE FUNCTION public.take_effect();
 """
@@ -127,8 +129,6 @@ class Application(threading.Thread):
 
 # ---- faults: each a function of the mesh that ends when the fault is over ----
 
-
-
 def restart_link(mesh):
     link = wait_for(lambda: mesh.brokers["eu"].api("GET", f"/api/federation-links/{VHOST}"), 30, "link")[0]
     mesh.brokers["eu"].api("DELETE", f"/api/federation-links/vhost/{VHOST}/{link['id']}/{link['node']}/restart")
@@ -215,6 +215,24 @@ def raise_memory_alarm(mesh):
     wait_for(lambda: not has_alarm(), 30, "end of the memory alarm")
 
 
+def unroutable(seconds):
+    """The sender's broker has no way for eu's events, while the link says that it runs."""
+    def fault(mesh):
+        unbind(mesh.brokers["na"], "eu")
+        time.sleep(seconds)  # the fault's length
+        restart_link(mesh)
+    return fault
+
+
+def poison(mesh):
+    """One event whose effect fails each time is a dead letter, and holds up nobody."""
+    name = f"poison-{uuid.uuid4()}"
+    mesh["na"].sql("INSERT INTO homeward.outbox (id, aggregateid, type, payload, destination)"
+                   " VALUES (%s, 'session-1', 'session.completed', %s::jsonb, 'eu')", name, json.dumps(SESSION))
+    eventually(lambda: mesh["eu"].sql("SELECT count(*) FROM homeward.dead_letters WHERE convert_from(body, 'UTF8') LIKE %s", f"%{name}%")
+               == [(1,)], within_s=60, every_s=0.5, what="the dead letter")
+
+
 def faults(swallow_s, part_s):
     return {
         "none": lambda mesh: None,
@@ -234,6 +252,8 @@ def faults(swallow_s, part_s):
         "kill -9 of eu's PostgreSQL": kill_database("eu"),
         f"network swallows everything for {swallow_s} s": swallow(swallow_s),
         "memory alarm of na's broker": raise_memory_alarm,
+        "no way to eu for 10 s (unroutable)": unroutable(10),
+        "an event whose effect fails (poison)": poison,
         f"no network for {part_s} s": part(part_s),
     }
 

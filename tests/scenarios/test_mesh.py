@@ -9,7 +9,7 @@ import time
 import pika
 import pytest
 
-from brokers import Brokers, VHOST, wait_for
+from brokers import Brokers, VHOST, unbind, wait_for
 
 pytestmark = pytest.mark.skipif(shutil.which("rabbitmqctl") is None, reason="no RabbitMQ on this machine")
 
@@ -84,14 +84,6 @@ def codes(brokers, *arguments):
     done = brokers.mesh("verify", "-o", "json", *arguments)
     assert done.returncode in (0, 1), done.stderr
     return {finding["code"] for finding in json.loads(done.stdout)}
-
-
-def unbind(broker, peer):
-    """The link of `peer` goes on running, and carries nothing more."""
-    bound = next(binding for binding in broker.api("GET", f"/api/exchanges/{VHOST}/homeward.events/bindings/source")
-                 if binding["destination"].startswith(f"federation: homeward.events -> {peer}") and binding["routing_key"] == f"{peer}.#")
-    destination = bound["destination"].replace(" ", "%20").replace(">", "%3E").replace(":", "%3A")
-    broker.api("DELETE", f"/api/bindings/{VHOST}/e/homeward.events/e/{destination}/{bound['properties_key']}")
 
 
 def credentials(brokers, region):

@@ -11,12 +11,11 @@ import time
 
 import pytest
 
-from brokers import VHOST
+from brokers import VHOST, unbind
 from losses import LossMesh
 from mesh import HOMEWARD, eventually
 from test_canary import link
 from test_events import event, submit
-from test_mesh import unbind
 
 pytestmark = pytest.mark.skipif(shutil.which("rabbitmqctl") is None, reason="no RabbitMQ on this machine")
 SEEN_WITHIN_S = 10
