@@ -7,6 +7,7 @@
 #ifndef FEDERATION_BROADCASTS_H
 #define FEDERATION_BROADCASTS_H
 
+#include "federation/canary_sender.h"
 #include "federation/worker.h"
 
 /* On the publisher's session, now and then: rows for broadcasts that have left; gives up what had its chances. */
@@ -18,13 +19,15 @@ MUST_CHECK enum status broadcasts_receipted(
 
 /*
  * Which rows of the outbox `o` the publisher sends again, all to one region; $2: how many, $3: seconds without a receipt,
- * and then twice as long, and so on.
+ * and then twice as long, and so on; $4 and $5: canary_reached().
  */
 #define BROADCASTS_RESENDS_MAX "20" /* as of other events */
 #define BROADCASTS_DUE                                                                                                 \
 	"receipted_at IS NULL AND given_up_at IS NULL AND resends < " BROADCASTS_RESENDS_MAX                           \
 	" AND sent_at < now() - $3::bigint * interval '1 second'"                                                      \
-	" AND sent_at < now() - least(3600, $3::bigint * power(2, least(resends, 12))) * interval '1 second'"
+	" AND sent_at < now() - least(3600, $3::bigint * power(2, least(resends, 12))) * interval '1 second'"          \
+	" AND NOT EXISTS (SELECT FROM unnest($4::text[], $5::bigint[]) AS reached(name, age_ms) WHERE name = region"   \
+	" AND age_ms >= 0 AND sent_at >= now() - (age_ms + " CANARY_BEHIND_MS ") * interval '1 millisecond')"
 #define BROADCASTS_AGAIN                                                                                               \
 	" JOIN (SELECT seq, region FROM homeward.broadcasts WHERE " BROADCASTS_DUE                                     \
 	" AND region = (SELECT region FROM homeward.broadcasts WHERE " BROADCASTS_DUE                                  \

@@ -103,8 +103,16 @@ bool canary_answered(struct canary_peer *peer, uint64_t number, int64_t now_ms)
 		return false;
 	peer->sent[place].number = 0;
 	peer->answered_ms = now_ms;
+	peer->reached_ms = later(peer->reached_ms, peer->sent[place].at_ms);
 	peer->round_trips_ms[peer->round_trip_count++ % CANARY_WINDOW] = now_ms - peer->sent[place].at_ms;
 	return true;
+}
+
+int64_t canary_reached_age_ms(const struct canary_peer *peer, int64_t now_ms)
+{
+	if (peer->answered_ms < 0 || now_ms - peer->answered_ms > CANARY_TRUSTED_MS)
+		return -1;
+	return now_ms - peer->reached_ms;
 }
 
 bool canary_falls_silent(const struct canaries *canaries, struct canary_peer *peer, int64_t now_ms)

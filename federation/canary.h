@@ -24,10 +24,12 @@
 #define CANARY_SLOW_FACTOR 5
 #define CANARY_VIEW_PEERS_MAX 16 /* told of one region's links; of more, only the link to whom it is told */
 #define CANARY_INSTANCE_SIZE 17
+#define CANARY_TRUSTED_MS 3600000 /* for so long after an answer, silence means that the link is down or slow */
 
 struct canary_peer {
 	char region[REGION_SIZE];
 	int64_t heard_ms, answered_ms; /* -1: never */
+	int64_t reached_ms;            /* when the newest that was answered had been sent */
 	int64_t due_ms;
 	uint64_t number; /* of the last one sent; from 1 */
 	struct {
@@ -72,6 +74,11 @@ int64_t canaries_next_ms(const struct canaries *canaries);
 bool canary_heard(struct canary_peer *peer, int64_t now_ms);
 /* An answer to one of ours; false when it is not known, or was answered before. */
 bool canary_answered(struct canary_peer *peer, uint64_t number, int64_t now_ms);
+/*
+ * How long ago the newest canary that was answered had been sent: a link keeps the order, so what was sent to the peer
+ * before that has come there, or is lost.  -1: nothing can be said, for it has not answered for an hour, or ever.
+ */
+int64_t canary_reached_age_ms(const struct canary_peer *peer, int64_t now_ms);
 /* True when it has just fallen silent. */
 bool canary_falls_silent(const struct canaries *canaries, struct canary_peer *peer, int64_t now_ms);
 /* Milliseconds, nearest rank, of the window; -1 when there is none. */

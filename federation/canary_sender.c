@@ -188,6 +188,27 @@ enum status canary_count_unreceipted(struct worker *worker, struct strbuf *why)
 	return STATUS_OK;
 }
 
+enum status canary_reached(struct canary_sender *sender, struct strbuf *regions, struct strbuf *ages_ms)
+{
+	size_t count = sender != NULL ? sender->canaries.count : 0;
+
+	strbuf_addc(regions, '{');
+	strbuf_addc(ages_ms, '{');
+	for (size_t i = 0; i < count; i++) {
+		const struct canary_peer *peer = &sender->canaries.peers[i];
+		int64_t age_ms;
+
+		pthread_mutex_lock(&sender->lock);
+		age_ms = canary_reached_age_ms(peer, now_ms());
+		pthread_mutex_unlock(&sender->lock);
+		database_array_add(regions, peer->region, strlen(peer->region), i == 0);
+		strbuf_addf(ages_ms, "%s%lld", i == 0 ? "" : ",", (long long)age_ms);
+	}
+	strbuf_addc(regions, '}');
+	strbuf_addc(ages_ms, '}');
+	return strbuf_ok(regions) && strbuf_ok(ages_ms) ? STATUS_OK : STATUS_NO_MEMORY;
+}
+
 json_t *canary_matrix(struct canary_sender *sender)
 {
 	json_t *matrix;

@@ -34,6 +34,13 @@ void canary_count(struct canary_sender *sender, const char *region, enum canary_
 /* On the publisher's session, now and then: which events have no receipt. */
 MUST_CHECK enum status canary_count_unreceipted(struct worker *worker, struct strbuf *why);
 
+/*
+ * For queries on the publisher's session: arrays of the peers and of canary_reached_age_ms() of each.  Empty arrays
+ * without a mesh file.  STATUS_NO_MEMORY.
+ */
+#define CANARY_BEHIND_MS "10000" /* what was sent so long before it has been taken, and its receipt has come */
+MUST_CHECK enum status canary_reached(struct canary_sender *sender, struct strbuf *regions, struct strbuf *ages_ms);
+
 /* The whole mesh as far as it is known here; NULL when out of memory. */
 json_t *canary_matrix(struct canary_sender *sender);
 

@@ -285,16 +285,16 @@ static void wait_for_rows(struct worker *worker)
 static bool send_broadcasts_again(struct worker *worker)
 {
 	char limit[24], timeout[24];
-	const char *parameters[] = { worker->settings->region, limit, timeout };
 	struct marks marks = { BROADCASTS_MARK_SENT, BROADCASTS_MARK_LATER, NULL };
-	struct strbuf why = STRBUF_INIT;
+	struct strbuf why = STRBUF_INIT, regions = STRBUF_INIT, ages = STRBUF_INIT;
 	PGresult *rows = NULL;
-	bool is_fine;
+	bool is_fine = canary_reached(worker->canary, &regions, &ages) == STATUS_OK;
+	const char *parameters[] = { worker->settings->region, limit, timeout, regions.data, ages.data };
 
 	snprintf(limit, sizeof(limit), "%zu", worker->confirms.capacity);
 	snprintf(timeout, sizeof(timeout), "%lld", (long long)worker->settings->events.receipt_timeout_s);
-	is_fine = database_session_query(worker->session, read_again, parameters, 3, WORKER_QUERY_MS, &rows, &why) ==
-		  STATUS_OK;
+	is_fine = is_fine && database_session_query(worker->session, read_again, parameters, 5, WORKER_QUERY_MS, &rows,
+				     &why) == STATUS_OK;
 	if (!is_fine)
 		worker_lose_session(worker, why.data);
 	if (is_fine && PQntuples(rows) > 0) {
@@ -306,6 +306,8 @@ static bool send_broadcasts_again(struct worker *worker)
 	}
 	PQclear(rows);
 	strbuf_release(&why);
+	strbuf_release(&regions);
+	strbuf_release(&ages);
 	return is_fine;
 }
 

@@ -17,27 +17,41 @@
 #include "base/log.h"
 #include "base/random.h"
 #include "federation/broadcasts.h"
+#include "federation/canary_sender.h"
 #include "federation/event_trace.h"
 #include "federation/federation.h"
 #include "federation/own_event.h"
 
 #define UPKEEP_ROWS "1000" /* a statement, so that none of them is long */
 #define RESENDS_MAX "20"   /* doubling from receipt_timeout_s: weeks */
+/* As in the index outbox_unreceipted. */
+#define UNRECEIPTED "sent_at IS NOT NULL AND receipted_at IS NULL AND refused_at IS NULL AND destination <> 'all'"
 
 static const char mark_receipted[] =
 	"UPDATE homeward.outbox o SET receipted_at = now(), receipt = e->>'outcome', sent_at = coalesce(o.sent_at, "
 	"now())"
 	" FROM jsonb_array_elements($1::jsonb) AS e WHERE o.source = e->>'source' AND o.id = e->>'id'"
 	" AND o.destination = $2 AND o.receipted_at IS NULL AND o.refused_at IS NULL";
-/* Each time it waits twice as long, an hour at most. */
+/*
+ * Each time it waits twice as long, an hour at most; and it is let be while it may still be on its way: until its
+ * region has answered a canary that was sent well after it.  By region, so that what waits for one that is away is not
+ * read through each time.
+ */
 static const char send_again[] =
-	"UPDATE homeward.outbox SET sent_at = NULL, next_at = now(), resends = resends + 1,"
+	"WITH RECURSIVE places(name) AS ((SELECT destination FROM homeward.outbox WHERE " UNRECEIPTED
+	" ORDER BY destination LIMIT 1)"
+	" UNION ALL SELECT (SELECT destination FROM homeward.outbox WHERE " UNRECEIPTED " AND destination > name"
+	" ORDER BY destination LIMIT 1) FROM places WHERE name IS NOT NULL),"
+	" due AS (SELECT seq FROM places LEFT JOIN unnest($2::text[], $3::bigint[]) AS reached(region, age_ms)"
+	" ON region = name AND age_ms >= 0 CROSS JOIN LATERAL (SELECT seq FROM homeward.outbox WHERE " UNRECEIPTED
+	" AND destination = name AND sent_at < now() - greatest($1::bigint * 1000,"
+	" coalesce(age_ms + " CANARY_BEHIND_MS ", 0)) * interval '1 millisecond'"
+	" AND sent_at < now() - least(3600, $1::bigint * power(2, least(resends, 12))) * interval '1 second'"
+	" ORDER BY sent_at LIMIT " UPKEEP_ROWS ") AS late)"
+	" UPDATE homeward.outbox SET sent_at = NULL, next_at = now(), resends = resends + 1,"
 	" refused_at = CASE WHEN resends >= " RESENDS_MAX " THEN now() END,"
 	" reason = CASE WHEN resends >= " RESENDS_MAX " THEN 'no receipt came' ELSE reason END"
-	" WHERE seq IN (SELECT seq FROM homeward.outbox WHERE sent_at < now() - $1::bigint * interval '1 second'"
-	" AND sent_at < now() - least(3600, $1::bigint * power(2, least(resends, 12))) * interval '1 second'"
-	" AND receipted_at IS NULL AND refused_at IS NULL AND destination <> 'all' ORDER BY sent_at LIMIT " UPKEEP_ROWS
-	")";
+	" WHERE seq IN (SELECT seq FROM due)";
 static const char prune_outbox[] =
 	"DELETE FROM homeward.outbox WHERE seq IN (SELECT seq FROM homeward.outbox"
 	" WHERE created_at < now() - $1::bigint * interval '1 second' AND (sent_at IS NOT "
@@ -169,17 +183,38 @@ static enum status run(struct worker *worker, const char *sql, int64_t seconds, 
 	return status;
 }
 
-enum status receipts_upkeep(struct worker *worker, struct strbuf *why)
+static enum status send_late_again(struct worker *worker, struct strbuf *why)
 {
-	const struct settings *settings = worker->settings;
+	struct strbuf regions = STRBUF_INIT, ages = STRBUF_INIT;
+	char timeout[24];
+	PGresult *result = NULL;
+	enum status status = canary_reached(worker->canary, &regions, &ages);
 	uint64_t count = 0;
-	enum status status = run(worker, send_again, settings->events.receipt_timeout_s, &count, why);
 
+	snprintf(timeout, sizeof(timeout), "%lld", (long long)worker->settings->events.receipt_timeout_s);
+	const char *parameters[] = { timeout, regions.data, ages.data };
+	if (status == STATUS_OK)
+		status = database_session_query(
+			worker->session, send_again, parameters, 3, WORKER_QUERY_MS, &result, why);
+	if (status == STATUS_OK)
+		count = strtoull(PQcmdTuples(result), NULL, 10);
 	if (count > 0) {
 		LOG_WARN("events_without_receipt", "sent_again", log_number((int64_t)count));
 		metric_add(series("homeward_events_resent_total", "Events sent again because no receipt came in time."),
 			count);
 	}
+	PQclear(result);
+	strbuf_release(&regions);
+	strbuf_release(&ages);
+	return status;
+}
+
+enum status receipts_upkeep(struct worker *worker, struct strbuf *why)
+{
+	const struct settings *settings = worker->settings;
+	uint64_t count = 0;
+	enum status status = send_late_again(worker, why);
+
 	if (status == STATUS_OK)
 		status = run(worker, prune_outbox, settings->events.outbox_keep_s, &count, why);
 	if (status == STATUS_OK)

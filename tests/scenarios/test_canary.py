@@ -15,7 +15,7 @@ pytestmark = pytest.mark.skipif(shutil.which("rabbitmqctl") is None, reason="no 
 
 @pytest.fixture(scope="module")
 def events():
-    with EventMesh("na", "eu") as started:
+    with EventMesh("na", "eu", settings={"receipt_timeout_s": 1}) as started:
         yield started
 
 
@@ -89,10 +89,17 @@ def test_a_daemon_that_stops_is_silent_and_back(events):
     na, eu = events["na"], events["eu"]
     eventually(lambda: is_known(link(na, "eu", "na")), within_s=30, what="canaries of eu")
     eu.kill()
+    sent = [event() for _ in range(5)]
+    for one in sent:
+        assert submit(na, one, "operator").status_code == 202
     eventually(lambda: link(na, "eu", "na")["is_silent"] and "mesh_link_silent" in na.log(), within_s=40, what="silence")
     eventually(lambda: na.metric("homeward_mesh_canary_silent", region="eu") == 1, what="the metric of silence")
     eu.start()
     eventually(lambda: not link(na, "eu", "na")["is_silent"] and "mesh_link_back" in na.log(), within_s=60, what="eu again")
+    # They waited in eu's inbox for longer than receipt_timeout_s: late is not lost, and nothing was sent again.
+    states = "SELECT receipt, resends FROM homeward.outbox WHERE id IN %s"
+    ids = tuple(one["id"] for one in sent)
+    eventually(lambda: na.sql(states, ids) == [("applied", 0)] * len(ids), within_s=30, what=f"receipts: {na.sql(states, ids)}")
     said = na.session.get(na.url("/admin/v1/events?type=homeward.link", admin=True), timeout=10).json()["events"]
     states = [(kept["event"]["type"], kept["event"]["data"]["from"], kept["event"]["data"].get("state")) for kept in said]
     assert ("homeward.link.down", "eu", "no_canary") in states, states

@@ -54,6 +54,32 @@ static void each_link_is_a_peer(void **state)
 	end(&world);
 }
 
+static void what_was_sent_before_an_answered_canary_has_come_or_is_lost(void **state)
+{
+	struct world world;
+	struct canary_peer *peer;
+	uint64_t first, second;
+	(void)state;
+
+	begin(&world, 2, "r000");
+	peer = &world.canaries.peers[0];
+	assert_int_equal(canary_reached_age_ms(peer, now(&world)), -1);
+	first = canary_sent(&world.canaries, peer, now(&world));
+	fake_clock_advance_ms(&world.clock, INTERVAL_MS);
+	second = canary_sent(&world.canaries, peer, now(&world));
+	assert_int_equal(canary_reached_age_ms(peer, now(&world)), -1);
+	fake_clock_advance_ms(&world.clock, 300);
+	assert_true(canary_answered(peer, second, now(&world)));
+	assert_int_equal(canary_reached_age_ms(peer, now(&world)), 300);
+	assert_true(canary_answered(peer, first, now(&world))); /* late, and of an older one */
+	assert_int_equal(canary_reached_age_ms(peer, now(&world)), 300);
+	fake_clock_advance_ms(&world.clock, CANARY_TRUSTED_MS);
+	assert_int_equal(canary_reached_age_ms(peer, now(&world)), CANARY_TRUSTED_MS + 300);
+	fake_clock_advance_ms(&world.clock, 1);
+	assert_int_equal(canary_reached_age_ms(peer, now(&world)), -1);
+	end(&world);
+}
+
 static void one_is_due_each_interval_and_seldom_to_nobody(void **state)
 {
 	struct world world;
@@ -249,6 +275,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(each_link_is_a_peer),
+		cmocka_unit_test(what_was_sent_before_an_answered_canary_has_come_or_is_lost),
 		cmocka_unit_test(one_is_due_each_interval_and_seldom_to_nobody),
 		cmocka_unit_test(silence_begins_after_eight_seconds_and_ends_with_a_word),
 		cmocka_unit_test(only_known_answers_count_and_once),
