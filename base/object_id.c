@@ -84,6 +84,15 @@ bool region_is_valid(const char *region)
 	return is_name(region, REGION_SIZE, "-");
 }
 
+bool application_is_valid(const char *application)
+{
+	static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_";
+	size_t length = strlen(application);
+
+	return length > 0 && length < APPLICATION_SIZE && strspn(application, allowed) == length &&
+	       strchr("-_", application[0]) == NULL;
+}
+
 bool purpose_is_valid(const char *purpose)
 {
 	return is_name(purpose, PURPOSE_SIZE, "._-");

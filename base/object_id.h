@@ -17,6 +17,7 @@
 
 #define OBJECT_TYPE_SIZE 32 /* with the NUL; [a-z][a-z0-9_-]* */
 #define OBJECT_ID_SIZE 128  /* with the NUL; UTF-8 without control characters */
+#define APPLICATION_SIZE 49 /* with the NUL; letters, digits, '-' and '_' */
 #define REGION_SIZE 32      /* with the NUL; [a-z][a-z0-9-]* */
 #define PURPOSE_SIZE 64     /* with the NUL; [a-z][a-z0-9._-]* */
 
@@ -58,6 +59,7 @@ uint64_t object_id_hash(const struct object_id *id, uint64_t seed);
 
 bool object_type_is_valid(const char *type);
 bool region_is_valid(const char *region);
+bool application_is_valid(const char *application);
 bool purpose_is_valid(const char *purpose);
 
 /* The check digit of a 14-character eMAID without separators (ISO 15118-2 annex H), or 0 when it has none.

@@ -35,7 +35,8 @@ struct pki_authority {
 };
 
 struct pki_request {
-	const char *region;
+	const char *region;       /* or */
+	const char *application;  /* local, of a region: it is nobody to peers */
 	const char *trust_domain; /* refused unless it is the authority's; NULL: whatever that is */
 	int days;
 	const char *dns[PKI_NAMES_MAX];
@@ -44,6 +45,8 @@ struct pki_request {
 	size_t ip_count;
 };
 
+/* The region's or the application's. */
+const char *pki_name(const struct pki_request *request);
 /* Lower-case letters, digits, '-' and '.', as SPIFFE says. */
 bool pki_trust_domain_is_valid(const char *trust_domain);
 

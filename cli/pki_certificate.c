@@ -145,18 +145,29 @@ static bool dns_is_valid(const char *name)
 	return true;
 }
 
+const char *pki_name(const struct pki_request *request)
+{
+	return request->application != NULL ? request->application : request->region;
+}
+
 /* The values go through OpenSSL's small language for extensions, so nothing but names may get into it. */
 static enum status alternative_names(const struct pki_authority *authority, const struct pki_request *request,
 	struct strbuf *names, struct strbuf *why)
 {
 	unsigned char address[16];
 
-	if (!region_is_valid(request->region)) {
+	if (request->application != NULL && !application_is_valid(request->application)) {
+		strbuf_addf(why, "\"%s\" is not an application's name: letters, digits, '-' and '_', %d at most",
+			request->application, APPLICATION_SIZE - 1);
+		return STATUS_INVALID;
+	}
+	if (request->application == NULL && !region_is_valid(request->region)) {
 		strbuf_addf(why, "\"%s\" is not a region's name: a letter, then lower-case letters, digits and '-'",
 			request->region);
 		return STATUS_INVALID;
 	}
-	strbuf_addf(names, "URI:spiffe://%s/region/%s", authority->trust_domain, request->region);
+	strbuf_addf(names, "URI:spiffe://%s/%s/%s", authority->trust_domain,
+		request->application != NULL ? "application" : "region", pki_name(request));
 	for (size_t i = 0; i < request->dns_count; i++) {
 		if (!dns_is_valid(request->dns[i])) {
 			strbuf_addf(why, "\"%s\" is not a DNS name", request->dns[i]);
@@ -189,11 +200,12 @@ enum status pki_certificate_make(const struct pki_authority *authority, const st
 		goto out;
 	key = EVP_EC_gen("P-256");
 	certificate = X509_new();
-	if (key == NULL || certificate == NULL || !set_common(certificate, request->region, key, request->days) ||
+	if (key == NULL || certificate == NULL || !set_common(certificate, pki_name(request), key, request->days) ||
 		X509_set_issuer_name(certificate, X509_get_subject_name(authority->certificate)) != 1 ||
 		!add_extension(certificate, authority->certificate, NID_basic_constraints, "critical,CA:FALSE") ||
 		!add_extension(certificate, authority->certificate, NID_key_usage, "critical,digitalSignature") ||
-		!add_extension(certificate, authority->certificate, NID_ext_key_usage, "serverAuth,clientAuth") ||
+		!add_extension(certificate, authority->certificate, NID_ext_key_usage,
+			request->application != NULL ? "clientAuth" : "serverAuth,clientAuth") ||
 		!add_extension(certificate, authority->certificate, NID_subject_key_identifier, "hash") ||
 		!add_extension(certificate, authority->certificate, NID_authority_key_identifier, "keyid:always") ||
 		!add_extension(certificate, authority->certificate, NID_subject_alt_name, names.data) ||

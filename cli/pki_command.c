@@ -15,6 +15,7 @@ enum {
 	OPTION_DIR = COMMAND_ID_FIRST,
 	OPTION_TRUST_DOMAIN,
 	OPTION_REGION,
+	OPTION_APPLICATION,
 	OPTION_DAYS,
 	OPTION_DNS,
 	OPTION_IP,
@@ -78,15 +79,18 @@ static int run_issue(int argc, char **argv)
 	static const struct command_option options[] = {
 		{ OPTION_DIR, "dir", "DIR", "the authority's folder" },
 		{ OPTION_REGION, "region", "NAME", "the region it is for" },
+		{ OPTION_APPLICATION, "application", "NAME", "or the local application or device" },
 		{ OPTION_TRUST_DOMAIN, "trust-domain", "NAME", "refuse if the authority's is another" },
 		{ OPTION_DAYS, "days", "N", "how long it lasts (90)" },
 		{ OPTION_DNS, "dns", "NAME", "a DNS name as well; may be given again" },
 		{ OPTION_IP, "ip", "ADDRESS", "an IP address as well; may be given again" },
 		COMMAND_OPTION_END,
 	};
-	static const struct command_usage usage = { "homeward pki issue", "--dir DIR --region NAME",
+	static const struct command_usage usage = { "homeward pki issue",
+		"--dir DIR --region NAME | --application NAME",
 		"Issues a region's certificate: NAME.pem (leaf, then authority) and NAME.key (mode 0600).\n"
-		"Its one URI, spiffe://TRUST-DOMAIN/region/NAME, is what peers know the region by.",
+		"Its one URI, spiffe://TRUST-DOMAIN/region/NAME, is what peers know the region by.  An\n"
+		"application's, with /application/NAME, is for its region's broker and nothing to peers.",
 		options, "homeward pki issue --dir pki --region eu --dns eu.lab.example\n" };
 	struct pki_request request = { .days = PKI_REGION_DAYS };
 	const char *folder = NULL;
@@ -100,6 +104,8 @@ static int run_issue(int argc, char **argv)
 			folder = line.value;
 		else if (id == OPTION_REGION)
 			request.region = line.value;
+		else if (id == OPTION_APPLICATION)
+			request.application = line.value;
 		else if (id == OPTION_TRUST_DOMAIN)
 			request.trust_domain = line.value;
 		else if (id == OPTION_DAYS)
@@ -113,13 +119,14 @@ static int run_issue(int argc, char **argv)
 	}
 	if (!command_line_expect(&line, 0, 0))
 		return line.exit_code;
-	if (folder == NULL || request.region == NULL)
-		return command_line_wrong(&line, "--dir and --region are needed");
+	if (folder == NULL || (request.region == NULL) == (request.application == NULL))
+		return command_line_wrong(&line, "--dir is needed, and --region or --application");
 	request.days = (int)days;
 	enum status status = pki_folder_issue(folder, &request, &why);
 	if (status == STATUS_OK)
-		printf("%s/%s.pem and %s/%s.key are region %s's for %d days\n", folder, request.region, folder,
-			request.region, request.region, request.days);
+		printf("%s/%s.pem and %s/%s.key are %s %s's for %d days\n", folder, pki_name(&request), folder,
+			pki_name(&request), request.application != NULL ? "application" : "region", pki_name(&request),
+			request.days);
 	return finish(status, &why);
 }
 
@@ -301,7 +308,7 @@ int command_pki(int argc, char **argv)
 {
 	static const struct command_entry entries[] = {
 		{ "init", run_init, "make an authority" },
-		{ "issue", run_issue, "issue a region's certificate" },
+		{ "issue", run_issue, "issue a region's or an application's certificate" },
 		{ "inspect", run_inspect, "show a certificate and what homeward would say of it" },
 		{ "revoke", run_revoke, "put a certificate on the revocation list" },
 		{ NULL, NULL, NULL },

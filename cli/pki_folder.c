@@ -245,7 +245,7 @@ out:
 	return status;
 }
 
-static json_t *index_entry(const X509 *certificate, const char *region)
+static json_t *index_entry(const X509 *certificate, const char *kind, const char *name)
 {
 	struct strbuf serial = STRBUF_INIT, fingerprint = STRBUF_INIT, not_after = STRBUF_INIT;
 	json_t *entry;
@@ -253,7 +253,7 @@ static json_t *index_entry(const X509 *certificate, const char *region)
 	pki_serial(certificate, &serial);
 	pki_fingerprint(certificate, &fingerprint);
 	pki_time(X509_get0_notAfter(certificate), &not_after);
-	entry = json_pack("{s:s,s:s,s:s,s:s}", "serial", serial.data, "region", region, "sha256", fingerprint.data,
+	entry = json_pack("{s:s,s:s,s:s,s:s}", "serial", serial.data, kind, name, "sha256", fingerprint.data,
 		"not_after", not_after.data);
 	strbuf_release(&serial);
 	strbuf_release(&fingerprint);
@@ -269,9 +269,9 @@ enum status pki_folder_issue(const char *folder, const struct pki_request *reque
 	EVP_PKEY *key = NULL;
 	enum status status;
 
-	if (strcmp(request->region, "ca") == 0 || strcmp(request->region, "crl") == 0) {
-		strbuf_addf(why, "a region cannot be called \"%s\": the authority's own files have that name",
-			request->region);
+	if (strcmp(pki_name(request), "ca") == 0 || strcmp(pki_name(request), "crl") == 0) {
+		strbuf_addf(why, "nobody can be called \"%s\": the authority's own files have that name",
+			pki_name(request));
 		return STATUS_INVALID;
 	}
 	status = load(folder, &authority, &index, why);
@@ -286,11 +286,12 @@ enum status pki_folder_issue(const char *folder, const struct pki_request *reque
 	status = pki_certificate_make(&authority, request, &certificate, &key, why);
 	if (status != STATUS_OK)
 		goto out;
-	status = write_pair(folder, request->region, key, certificate, authority.certificate, why);
+	status = write_pair(folder, pki_name(request), key, certificate, authority.certificate, why);
 	if (status != STATUS_OK)
 		goto out;
-	if (json_array_append_new(json_object_get(index, "certificates"), index_entry(certificate, request->region)) !=
-		0)
+	if (json_array_append_new(json_object_get(index, "certificates"),
+		    index_entry(certificate, request->application != NULL ? "application" : "region",
+			    pki_name(request))) != 0)
 		status = STATUS_NO_MEMORY;
 	else
 		status = write_index(folder, &authority, index, why);
@@ -375,7 +376,7 @@ enum status pki_folder_revoke_certificate(const char *folder, X509 *certificate,
 	found = find_entry(index, serial.data);
 	if (status == STATUS_OK && found == NULL &&
 		X509_verify(certificate, X509_get0_pubkey(authority.certificate)) == 1) {
-		found = index_entry(certificate, "");
+		found = index_entry(certificate, "region", "");
 		if (json_array_append_new(json_object_get(index, "certificates"), found) != 0)
 			status = STATUS_NO_MEMORY;
 	}

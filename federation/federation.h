@@ -32,13 +32,24 @@
 #define MESH_SUBMIT "homeward.submit"         /* topic and queue: local producers */
 #define MESH_DELIVERED "homeward.delivered"   /* topic: local consumers; key <source>.<type> */
 #define MESH_SYSTEM "homeward.system"         /* topic: what the service itself has to say */
-#define MESH_BROADCAST "all"                  /* a destination that no region may be called */
+#define MESH_MQTT "homeward.mqtt" /* topic: local devices, key events.<name>.…; only where there are any */
+#define MESH_BROADCAST "all"      /* a destination that no region may be called */
 
 /* ---- the mesh file ---- */
 
-#define MESH_REGIONS_MAX 512 /* a hub's sites; the plan is quadratic only in links */
-#define MESH_URLS_MAX 8      /* addresses of one region, tried in turn */
-#define MESH_TYPES_MAX 64    /* as in settings */
+#define MESH_REGIONS_MAX 512       /* a hub's sites; the plan is quadratic only in links */
+#define MESH_URLS_MAX 8            /* addresses of one region, tried in turn */
+#define MESH_TYPES_MAX 64          /* as in settings */
+#define MESH_APPLICATIONS_MAX 1024 /* of one region */
+
+/* A local application or device: a user of its region's broker alone, known by its certificate's common name. */
+struct mesh_application {
+	char name[APPLICATION_SIZE];
+	bool may_submit;  /* publish to homeward.submit */
+	bool may_mqtt;    /* publish by MQTT below events/<name>/ */
+	bool may_deliver; /* consume, from queues <name>.*, what arrives for the region */
+	bool may_system;  /* consume likewise what homeward itself says */
+};
 
 struct mesh_region {
 	char name[REGION_SIZE];
@@ -51,6 +62,8 @@ struct mesh_region {
 	struct {
 		char *ca_file, *certificate_file, *key_file; /* on the broker's own disk */
 	} link;
+	struct mesh_application *applications; /* by name */
+	size_t application_count;
 };
 
 enum mesh_topology { MESH_TOPOLOGY_MESH, MESH_TOPOLOGY_HUB, MESH_TOPOLOGY_LINKS };
@@ -79,6 +92,8 @@ MUST_CHECK enum status mesh_load(const char *path, struct mesh **mesh_out, struc
 void mesh_destroy(struct mesh *mesh);
 /* The region's index, or mesh->region_count. */
 size_t mesh_region_find(const struct mesh *mesh, const char *name);
+/* Whether some region's user or application is called so: then the mesh tool makes that user. */
+bool mesh_is_user(const struct mesh *mesh, const char *name);
 bool mesh_has_link(const struct mesh *mesh, size_t a, size_t b);
 /* The region whose broker a link's address, as RabbitMQ tells it, belongs to; "" none. */
 const char *mesh_link_origin(const struct mesh *mesh, const char *uri);
@@ -107,8 +122,8 @@ struct mesh_api mesh_client_api(struct mesh_client *client);
 enum mesh_kind {
 	MESH_KIND_VHOST,
 	MESH_KIND_USER,
+	MESH_KIND_TOPIC_PERMISSION, /* before what it limits */
 	MESH_KIND_PERMISSION,
-	MESH_KIND_TOPIC_PERMISSION,
 	MESH_KIND_OPERATOR_POLICY,
 	MESH_KIND_EXCHANGE,
 	MESH_KIND_QUEUE,

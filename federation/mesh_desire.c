@@ -34,14 +34,14 @@ static void add_escaped(struct strbuf *pattern, const char *text)
 	}
 }
 
-static json_t *permission(const char *configure, const char *write, const char *read)
+json_t *mesh_permission(const char *configure, const char *write, const char *read)
 {
 	return json_pack("{s:s,s:s,s:s}", "configure", configure, "write", write, "read", read);
 }
 
-static json_t *topic_permission(const char *write, const char *read)
+json_t *mesh_topic_permission(const char *exchange, const char *write, const char *read)
 {
-	return json_pack("{s:s,s:s,s:s}", "exchange", MESH_EVENTS, "write", write, "read", read);
+	return json_pack("{s:s,s:s,s:s}", "exchange", exchange, "write", write, "read", read);
 }
 
 /* One broker may carry several regions; its users are listed once, with the first of them. */
@@ -69,6 +69,9 @@ static void desire_users(const struct mesh *mesh, size_t region, struct mesh_sta
 			mesh_state_add(state, MESH_KIND_USER, mesh_user(mesh, user),
 				json_pack("{s:s,s:s}", "password_hash", "", "tags", MESH_OWN_TAG));
 	}
+	for (size_t at = region; at < mesh->region_count; at++)
+		if (strcmp(mesh->regions[at].management.url, mesh->regions[region].management.url) == 0)
+			mesh_desire_application_users(&mesh->regions[at], state);
 }
 
 /* What a peer may do here. */
@@ -84,8 +87,10 @@ static void desire_lock(const struct mesh *mesh, size_t region, size_t peer, str
 	add_escaped(&read, MESH_EVENTS);
 	strbuf_addc(&read, '$');
 	strbuf_addf(&keys, "^(%s|%s)\\.", mesh->regions[peer].name, MESH_BROADCAST);
-	mesh_state_add(state, MESH_KIND_PERMISSION, mesh_user(mesh, peer), permission(own.data, own.data, read.data));
-	mesh_state_add(state, MESH_KIND_TOPIC_PERMISSION, mesh_user(mesh, peer), topic_permission("^$", keys.data));
+	mesh_state_add(
+		state, MESH_KIND_PERMISSION, mesh_user(mesh, peer), mesh_permission(own.data, own.data, read.data));
+	mesh_state_add(state, MESH_KIND_TOPIC_PERMISSION, mesh_user(mesh, peer),
+		mesh_topic_permission(MESH_EVENTS, "^$", keys.data));
 	state->has_failed |= !strbuf_ok(&buffer) || !strbuf_ok(&own) || !strbuf_ok(&read) || !strbuf_ok(&keys);
 	strbuf_release(&buffer);
 	strbuf_release(&own);
@@ -100,17 +105,20 @@ static void desire_own_user(const struct mesh *mesh, size_t region, struct mesh_
 
 	strbuf_addf(&keys, "^[a-z0-9-]+\\.%s\\.", mesh->regions[region].name);
 	mesh_state_add(state, MESH_KIND_PERMISSION, mesh_user(mesh, region),
-		permission("^$", "^homeward\\.(events|submit|delivered|system|dead|unroutable)$",
+		mesh_permission("^$", "^homeward\\.(events|submit|delivered|system|dead|unroutable)$",
 			"^homeward\\.(inbox|submit|dead|unroutable)$"));
-	mesh_state_add(state, MESH_KIND_TOPIC_PERMISSION, mesh_user(mesh, region), topic_permission(keys.data, "^$"));
+	mesh_state_add(state, MESH_KIND_TOPIC_PERMISSION, mesh_user(mesh, region),
+		mesh_topic_permission(MESH_EVENTS, keys.data, "^$"));
 	state->has_failed |= !strbuf_ok(&keys);
 	strbuf_release(&keys);
 }
 
-static void desire_exchanges(struct mesh_state *state)
+static void desire_exchanges(bool has_devices, struct mesh_state *state)
 {
 	for (size_t i = 0; mesh_exchange_names[i] != NULL; i++) {
 		const char *name = mesh_exchange_names[i];
+		if (strcmp(name, MESH_MQTT) == 0 && !has_devices)
+			continue;
 		bool is_fanout = strcmp(name, MESH_DEAD) == 0 || strcmp(name, MESH_UNROUTABLE) == 0;
 		mesh_state_add(state, MESH_KIND_EXCHANGE, name,
 			json_pack("{s:s,s:b,s:b,s:b,s:{}}", "type", is_fanout ? "fanout" : "topic", "durable", 1,
@@ -139,7 +147,7 @@ static void desire_queues(const struct mesh *mesh, struct mesh_state *state)
 	}
 }
 
-static void desire_binding(struct mesh_state *state, const char *exchange, const char *queue, const char *key)
+void mesh_desire_binding(struct mesh_state *state, const char *exchange, const char *queue, const char *key)
 {
 	struct strbuf name = STRBUF_INIT;
 
@@ -156,11 +164,11 @@ static void desire_bindings(const struct mesh *mesh, size_t region, struct mesh_
 	struct strbuf key = STRBUF_INIT;
 
 	strbuf_addf(&key, "%s.#", mesh->regions[region].name);
-	desire_binding(state, MESH_EVENTS, MESH_INBOX, key.data);
-	desire_binding(state, MESH_EVENTS, MESH_INBOX, MESH_BROADCAST ".#");
-	desire_binding(state, MESH_SUBMIT, MESH_SUBMIT, "#");
-	desire_binding(state, MESH_UNROUTABLE, MESH_UNROUTABLE, "");
-	desire_binding(state, MESH_DEAD, MESH_DEAD, "");
+	mesh_desire_binding(state, MESH_EVENTS, MESH_INBOX, key.data);
+	mesh_desire_binding(state, MESH_EVENTS, MESH_INBOX, MESH_BROADCAST ".#");
+	mesh_desire_binding(state, MESH_SUBMIT, MESH_SUBMIT, "#");
+	mesh_desire_binding(state, MESH_UNROUTABLE, MESH_UNROUTABLE, "");
+	mesh_desire_binding(state, MESH_DEAD, MESH_DEAD, "");
 	state->has_failed |= !strbuf_ok(&key);
 	strbuf_release(&key);
 }
@@ -218,7 +226,7 @@ static void desire_upstream(const struct mesh *mesh, size_t region, size_t peer,
 	strbuf_release(&name);
 }
 
-static json_t *policy(const char *pattern, const char *apply_to, json_t *definition)
+json_t *mesh_policy(const char *pattern, const char *apply_to, json_t *definition)
 {
 	return json_pack("{s:s,s:s,s:i,s:o}", "pattern", pattern, "apply-to", apply_to, "priority", POLICY_PRIORITY,
 		"definition", definition);
@@ -230,17 +238,17 @@ static void desire_policies(const struct mesh *mesh, struct mesh_state *state)
 	json_int_t buffer_max = mesh->limits.buffer_bytes_max, queue_max = mesh->limits.queue_bytes_max;
 
 	mesh_state_add(state, MESH_KIND_OPERATOR_POLICY, MESH_BUFFER_POLICY,
-		policy(buffers, "queues", json_pack("{s:I}", "max-length-bytes", buffer_max)));
+		mesh_policy(buffers, "queues", json_pack("{s:I}", "max-length-bytes", buffer_max)));
 	mesh_state_add(state, MESH_KIND_OPERATOR_POLICY, "homeward-queues",
-		policy("^homeward\\.(inbox|submit|unroutable|dead)$", "queues",
+		mesh_policy("^homeward\\.(inbox|submit|unroutable|dead)$", "queues",
 			json_pack("{s:I}", "max-length-bytes", queue_max)));
 	mesh_state_add(state, MESH_KIND_POLICY, MESH_BUFFER_POLICY,
-		policy(buffers, "queues",
+		mesh_policy(buffers, "queues",
 			json_pack("{s:I,s:s,s:s}", "max-length-bytes", buffer_max, "overflow", "reject-publish",
 				"queue-mode", "lazy")));
 	/* Only one policy is in force for an exchange, so both live in this one. */
 	mesh_state_add(state, MESH_KIND_POLICY, MESH_FEDERATE_POLICY,
-		policy("^homeward\\.events$", "exchanges",
+		mesh_policy("^homeward\\.events$", "exchanges",
 			json_pack(
 				"{s:s,s:s}", "federation-upstream-set", "all", "alternate-exchange", MESH_UNROUTABLE)));
 }
@@ -259,9 +267,10 @@ enum status mesh_desire(const struct mesh *mesh, size_t region, struct mesh_stat
 		desire_upstream(mesh, region, peer, state_out);
 	}
 	desire_policies(mesh, state_out);
-	desire_exchanges(state_out);
+	desire_exchanges(mesh_has_devices(&mesh->regions[region]), state_out);
 	desire_queues(mesh, state_out);
 	desire_bindings(mesh, region, state_out);
+	mesh_desire_applications(mesh, region, state_out);
 	mesh_state_sort(state_out);
 	if (!state_out->has_failed)
 		return STATUS_OK;

@@ -227,6 +227,7 @@ static void read_region(
 		{ .key = "broker_urls", .is_required = true },
 		{ .key = "management", .is_required = true },
 		{ .key = "link", .is_required = true },
+		{ .key = "applications" },
 		{ .key = "vhost", .text = &region->vhost, .check = check_word },
 		{ .key = "cluster", .text = &region->cluster, .check = check_word },
 	};
@@ -266,6 +267,9 @@ static void read_region(
 	strbuf_adds(pointer, "/link");
 	if (json_object_get(entry, "link") != NULL)
 		read_section(reader, pointer->data, json_object_get(entry, "link"), link, 3);
+	mesh_file_cut(pointer, length);
+	strbuf_adds(pointer, "/applications");
+	mesh_file_read_applications(reader, pointer->data, json_object_get(entry, "applications"), region);
 	mesh_file_cut(pointer, length);
 }
 

@@ -12,6 +12,11 @@
 
 /* Takes what was added to a pointer off again. */
 void mesh_file_cut(struct strbuf *pointer, size_t length);
+/* "applications" of one region.  mesh_applications.c */
+void mesh_file_read_applications(
+	struct settings_reader *reader, const char *pointer, const json_t *array, struct mesh_region *region);
+/* That no certificate is good for two users. */
+void mesh_file_check_applications(struct settings_reader *reader, const struct mesh *mesh);
 /* Topology, hub and links; clashes between regions. */
 void mesh_file_link(struct settings_reader *reader, const json_t *root, struct mesh *mesh);
 

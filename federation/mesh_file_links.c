@@ -153,6 +153,7 @@ void mesh_file_link(struct settings_reader *reader, const json_t *root, struct m
 		for (size_t b = 0; b < a; b++)
 			set_link(mesh, a, b);
 	check_clashes(reader, mesh);
+	mesh_file_check_applications(reader, mesh);
 }
 
 static void release_texts(char **texts, size_t count)
@@ -178,6 +179,7 @@ void mesh_destroy(struct mesh *mesh)
 		free(region->link.ca_file);
 		free(region->link.certificate_file);
 		free(region->link.key_file);
+		free(region->applications);
 	}
 	release_texts(mesh->object_types, mesh->object_type_count);
 	free(mesh->regions);

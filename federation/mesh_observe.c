@@ -112,7 +112,7 @@ static enum status observe_users(const struct observing *observing, json_t *own)
 				mesh_state_add(observing->state, MESH_KIND_USER, name,
 					json_pack(
 						"{s:s,s:s}", "password_hash", hash != NULL ? hash : "?", "tags", tags));
-		} else if (mesh_region_find(mesh, name) < mesh->region_count) {
+		} else if (mesh_is_user(mesh, name)) {
 			strbuf_addf(observing->why,
 				"%s: there is a user %s who is not ours: delete it, or give it the tag \"homeward\" and"
 				" the plan will take its password away",

@@ -10,7 +10,7 @@
 #include <string.h>
 
 const char *const mesh_queue_names[] = { MESH_DEAD, MESH_INBOX, MESH_SUBMIT, MESH_UNROUTABLE, NULL };
-const char *const mesh_exchange_names[] = { MESH_DEAD, MESH_DELIVERED, MESH_EVENTS, MESH_SUBMIT, MESH_SYSTEM,
+const char *const mesh_exchange_names[] = { MESH_DEAD, MESH_DELIVERED, MESH_EVENTS, MESH_MQTT, MESH_SUBMIT, MESH_SYSTEM,
 	MESH_UNROUTABLE, NULL };
 
 bool mesh_is_one_of(const char *name, const char *const *names)
@@ -23,7 +23,7 @@ bool mesh_is_one_of(const char *name, const char *const *names)
 
 const char *mesh_kind_name(enum mesh_kind kind)
 {
-	static const char *const names[] = { "vhost", "user", "permission", "topic-permission", "operator-policy",
+	static const char *const names[] = { "vhost", "user", "topic-permission", "permission", "operator-policy",
 		"exchange", "queue", "binding", "upstream", "policy" };
 
 	return names[kind];

@@ -32,6 +32,18 @@ int mesh_object_compare(const struct mesh_object *a, const struct mesh_object *b
 const struct mesh_object *mesh_state_find(const struct mesh_state *state, enum mesh_kind kind, const char *name);
 void mesh_remark(json_t *remarks, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* As the management API takes them.  mesh_desire.c */
+json_t *mesh_permission(const char *configure, const char *write, const char *read);
+json_t *mesh_topic_permission(const char *exchange, const char *write, const char *read);
+json_t *mesh_policy(const char *pattern, const char *apply_to, json_t *definition);
+void mesh_desire_binding(struct mesh_state *state, const char *exchange, const char *queue, const char *key);
+
+/* What a region's applications add to its state.  mesh_applications.c */
+void mesh_desire_application_users(const struct mesh_region *region, struct mesh_state *state);
+/* Whether it has any that speak MQTT. */
+bool mesh_has_devices(const struct mesh_region *region);
+void mesh_desire_applications(const struct mesh *mesh, size_t region, struct mesh_state *state);
+
 /* Adds to `paused`.  mesh_pause.c */
 MUST_CHECK enum status mesh_observe_pauses(
 	const struct mesh *mesh, size_t region, const struct mesh_api *api, json_t *paused, struct strbuf *why);

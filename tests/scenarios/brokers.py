@@ -152,13 +152,13 @@ log.file = false
 class Brokers:
     """`with Brokers("na", "eu", "ap") as brokers:` three brokers, and a mesh file for them.
 
-    pki: a folder of certificates to use instead of new ones.
+    pki: a folder of certificates to use instead of new ones.  applications: by region, as the mesh file has them.
     """
 
-    def __init__(self, *regions, pki=None):
+    def __init__(self, *regions, pki=None, applications=None):
         self.program = os.environ["HOMEWARD"]
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="hw-brokers-", dir="/tmp"))
-        self.regions = regions
+        self.regions, self.applications = regions, applications or {}
         self.epmd, self.brokers = None, {}
         self.pki = pathlib.Path(pki) if pki is not None else None
 
@@ -174,6 +174,8 @@ class Brokers:
         epmd_port = free_port()
         if self.pki is None:
             self.make_pki()
+        for application in sum(self.applications.values(), []):
+            self.run_ok("pki", "issue", "--dir", str(self.pki), "--application", application["name"])
         self.epmd = subprocess.Popen([shutil.which("epmd"), "-address", "127.0.0.1", "-port", str(epmd_port)],
                                      stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         for region in self.regions:
@@ -199,6 +201,7 @@ class Brokers:
             "broker_urls": [f"amqps://localhost:{broker.link_port}"],
             "management": {"url": broker.url, "user": "operator", "password_file": str(self.folder / "password"),
                            "ca_file": f"{pki}/ca.pem"},
+            "applications": self.applications.get(name, []),
             "link": {"ca_file": f"{pki}/ca.pem", "certificate_file": f"{pki}/{name}.pem", "key_file": f"{pki}/{name}.key"},
         }
 

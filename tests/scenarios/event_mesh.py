@@ -12,17 +12,17 @@ class EventMesh:
     """`with EventMesh("na", "eu") as mesh:` mesh["na"] is the region, mesh.brokers["na"] its broker.
 
     Each broker has a queue "application" of everything that its region passes on.  settings: more of section events;
-    policy: changes a region's policy before it is read.
+    policy: changes a region's policy before it is read.  applications: by region, local ones of its broker.
     """
 
-    def __init__(self, *names, settings=None, policy=None, options=()):
-        self.names, self.settings, self.policy = names, settings or {}, policy
+    def __init__(self, *names, settings=None, policy=None, options=(), applications=None):
+        self.names, self.settings, self.policy, self.applications = names, settings or {}, policy, applications
         self.mesh = Mesh(*names, options=options)
 
     def __enter__(self):
         self.mesh.__enter__()
         try:
-            self.brokers = Brokers(*self.names, pki=pathlib.Path(self.mesh.folder) / "pki")
+            self.brokers = Brokers(*self.names, pki=pathlib.Path(self.mesh.folder) / "pki", applications=self.applications)
             self.brokers.__enter__()
         except BaseException:
             self.mesh.__exit__()

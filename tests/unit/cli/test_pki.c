@@ -116,6 +116,31 @@ static void issued_certificate_is_accepted_by_both(void **state)
 	pki_authority_release(&authority);
 }
 
+static void an_application_is_no_region(void **state)
+{
+	(void)state;
+	struct pki_authority authority = made_authority("lab.example");
+	struct pki_request request = { .application = "cs_1", .days = 5 };
+	char region[REGION_SIZE], trust_domain[PKI_TRUST_DOMAIN_SIZE];
+	struct strbuf why = STRBUF_INIT;
+	X509 *certificate = NULL;
+	EVP_PKEY *key = NULL;
+
+	assert_int_equal(pki_certificate_make(&authority, &request, &certificate, &key, &why), STATUS_OK);
+	assert_int_equal(X509_check_purpose(certificate, X509_PURPOSE_SSL_CLIENT, 0), 1);
+	assert_int_equal(X509_check_purpose(certificate, X509_PURPOSE_SSL_SERVER, 0), 0);
+	assert_int_equal(
+		pki_judge(certificate, authority.certificate, NULL, region, trust_domain, &why), STATUS_FORBIDDEN);
+	assert_non_null(strstr(why.data, "its URI is not spiffe://<trust-domain>/region/<name>"));
+	EVP_PKEY_free(key);
+	X509_free(certificate);
+	request.application = "a.b";
+	assert_int_equal(pki_certificate_make(&authority, &request, &certificate, &key, &why), STATUS_INVALID);
+	assert_non_null(strstr(why.data, "not an application's name"));
+	strbuf_release(&why);
+	pki_authority_release(&authority);
+}
+
 static void revoked_certificate_is_refused_by_both(void **state)
 {
 	(void)state;
@@ -264,6 +289,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(issued_certificate_is_accepted_by_both),
+		cmocka_unit_test(an_application_is_no_region),
 		cmocka_unit_test(revoked_certificate_is_refused_by_both),
 		cmocka_unit_test(another_trust_domain_is_refused),
 		cmocka_unit_test(authority_is_not_a_region),

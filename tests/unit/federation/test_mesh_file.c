@@ -129,6 +129,68 @@ static void addresses_hold_nothing_but_host_and_port(void **state)
 		"/regions/eu/link/ca_file: refused");
 }
 
+#define WITH(name, port, applications)                                                                                 \
+	"\"" name "\": {\"applications\": " applications ", \"peer_urls\": [\"https://h:" port "\"],"                  \
+	"\"broker_urls\": [\"amqps://h:" port "\"], \"management\": {\"url\": \"http://127.0.0.1:" port "\","          \
+	"\"user\": \"op\", \"password_file\": \"p\"},"                                                                 \
+	"\"link\": {\"ca_file\": \"/a\", \"certificate_file\": \"/b\", \"key_file\": \"/c\"}}"
+
+static void applications_are_read_by_name(void **state)
+{
+	(void)state;
+	struct mesh *mesh = parsed(HEAD "\"regions\": {" REGION("na", "1") "," WITH("eu", "2",
+		"[{\"name\": \"cs_1\", \"may\": [\"mqtt\"]}, {\"name\": \"Billing\", \"may\": [\"submit\", "
+		"\"system\"]}]") "}}");
+
+	assert_int_equal(mesh->regions[0].application_count, 2);
+	assert_int_equal(mesh->regions[1].application_count, 0);
+	assert_string_equal(mesh->regions[0].applications[0].name, "Billing");
+	assert_true(mesh->regions[0].applications[0].may_submit && mesh->regions[0].applications[0].may_system);
+	assert_false(mesh->regions[0].applications[0].may_mqtt || mesh->regions[0].applications[0].may_deliver);
+	assert_true(mesh->regions[0].applications[1].may_mqtt && !mesh->regions[0].applications[1].may_submit);
+	assert_true(mesh_is_user(mesh, "cs_1") && mesh_is_user(mesh, "na"));
+	assert_false(mesh_is_user(mesh, "cs_2") || mesh_is_user(mesh, ""));
+	mesh_destroy(mesh);
+}
+
+static void refused_application(const char *applications, const char *complaint)
+{
+	struct strbuf text = STRBUF_INIT;
+
+	strbuf_addf(&text,
+		HEAD "\"regions\": {" WITH("na", "1", "[{\"name\": \"till\", \"may\": [\"submit\"]}]") "," WITH(
+			"eu", "2", "%s") "}}",
+		applications);
+	refused(text.data, complaint);
+	strbuf_release(&text);
+}
+
+static void an_application_is_one_user_and_may_only_what_there_is(void **state)
+{
+	static const char *const names[] = { "a.b", "", "-a", "a b", "homeward", "amq", "guest", "all",
+		"mqtt-subscription", "a^", "a1234567890123456789012345678901234567890123456789" };
+	struct strbuf one = STRBUF_INIT;
+	(void)state;
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		strbuf_reset(&one);
+		strbuf_addf(&one, "[{\"name\": \"%s\", \"may\": [\"submit\"]}]", names[i]);
+		refused_application(one.data, "/regions/eu/applications/0: \"name\" is refused");
+	}
+	strbuf_release(&one);
+	refused_application("[{\"name\": \"a\", \"may\": []}]", "/regions/eu/applications/0: \"may\" is refused");
+	refused_application("[{\"name\": \"a\", \"may\": [\"fly\"]}]", "\"may\" is refused, allowed: one or more of");
+	refused_application("[{\"name\": \"a\"}]", "/regions/eu/applications/0: refused");
+	refused_application("[3]", "/regions/eu/applications/0: refused, got 3");
+	refused_application("{}", "/regions/eu/applications: refused");
+	refused_application("[{\"name\": \"na\", \"may\": [\"submit\"]}]", "\"na\" is a region's name");
+	refused_application("[{\"name\": \"op\", \"may\": [\"submit\"]}]", "\"op\" is the management user's name");
+	refused_application(
+		"[{\"name\": \"till\", \"may\": [\"deliver\"]}]", "one certificate would open both brokers");
+	refused_application("[{\"name\": \"a\", \"may\": [\"submit\"]}, {\"name\": \"a\", \"may\": [\"mqtt\"]}]",
+		"\"a\" is there twice");
+}
+
 static void all_errors_are_told_at_once(void **state)
 {
 	struct strbuf errors = STRBUF_INIT;
@@ -153,6 +215,8 @@ int main(void)
 		cmocka_unit_test(pairs_link_only_themselves),
 		cmocka_unit_test(wrong_values_are_named_with_their_place),
 		cmocka_unit_test(addresses_hold_nothing_but_host_and_port),
+		cmocka_unit_test(applications_are_read_by_name),
+		cmocka_unit_test(an_application_is_one_user_and_may_only_what_there_is),
 		cmocka_unit_test(all_errors_are_told_at_once),
 	};
 

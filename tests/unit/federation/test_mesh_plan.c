@@ -94,16 +94,16 @@ static const char *const recipe[] = {
 	"vhost homeward {}",
 	"user r000 {\"password_hash\":\"\",\"tags\":\"homeward\"}",
 	"user r001 {\"password_hash\":\"\",\"tags\":\"homeward\"}",
+	"topic-permission r000 "
+	"{\"exchange\":\"homeward.events\",\"read\":\"^$\",\"write\":\"^[a-z0-9-]+\\\\.r000\\\\.\"}",
+	"topic-permission r001 "
+	"{\"exchange\":\"homeward.events\",\"read\":\"^(r001|all)\\\\.\",\"write\":\"^$\"}",
 	"permission r000 "
 	"{\"configure\":\"^$\",\"read\":\"^homeward\\\\.(inbox|submit|dead|unroutable)$\",\"write\":"
 	"\"^homeward\\\\.(events|submit|delivered|system|dead|unroutable)$\"}",
 	"permission r001 {\"configure\":\"^federation: homeward\\\\.events -> r001( [AB])?$\",\"read\":"
 	"\"^federation: homeward\\\\.events -> r001( [AB])?$|^homeward\\\\.events$\",\"write\":"
 	"\"^federation: homeward\\\\.events -> r001( [AB])?$\"}",
-	"topic-permission r000 "
-	"{\"exchange\":\"homeward.events\",\"read\":\"^$\",\"write\":\"^[a-z0-9-]+\\\\.r000\\\\.\"}",
-	"topic-permission r001 "
-	"{\"exchange\":\"homeward.events\",\"read\":\"^(r001|all)\\\\.\",\"write\":\"^$\"}",
 	"operator-policy homeward-buffers "
 	"{\"apply-to\":\"queues\",\"definition\":{\"max-length-bytes\":1073741824},"
 	"\"pattern\":\"^federation: homeward\\\\.events -> \",\"priority\":1000}",
@@ -444,6 +444,108 @@ static void plan_of(size_t count, const char *more, size_t lines_max)
 	end(&world);
 }
 
+/* What the applications of r000 add to the recipe. */
+static const char *const application_recipe[] = {
+	"user billing {\"password_hash\":\"\",\"tags\":\"homeward\"}",
+	"user cs_1 {\"password_hash\":\"\",\"tags\":\"homeward\"}",
+	"user screen {\"password_hash\":\"\",\"tags\":\"homeward\"}",
+	"topic-permission cs_1 on homeward.mqtt "
+	"{\"exchange\":\"homeward.mqtt\",\"read\":\"^$\",\"write\":\"^events\\\\.cs_1\\\\.\"}",
+	"permission billing "
+	"{\"configure\":\"^billing\\\\.\",\"read\":\"^homeward\\\\.(delivered|system)$|^billing\\\\.\","
+	"\"write\":\"^homeward\\\\.submit$|^billing\\\\.\"}",
+	"permission cs_1 {\"configure\":\"^$\",\"read\":\"^$\",\"write\":\"^homeward\\\\.mqtt$\"}",
+	"permission screen {\"configure\":\"^screen\\\\.\",\"read\":\"^homeward\\\\.system$|^screen\\\\.\","
+	"\"write\":\"^$|^screen\\\\.\"}",
+	"operator-policy homeward-applications "
+	"{\"apply-to\":\"queues\",\"definition\":{\"max-length-bytes\":1073741824},"
+	"\"pattern\":\"^(billing|screen)\\\\.\",\"priority\":1000}",
+	"exchange homeward.mqtt "
+	"{\"arguments\":{},\"auto_delete\":false,\"durable\":true,\"internal\":false,\"type\":\"topic\"}",
+	"binding homeward.mqtt -> homeward.submit # "
+	"{\"arguments\":{},\"destination\":\"homeward.submit\",\"routing_key\":\"#\",\"source\":\"homeward."
+	"mqtt\"}",
+};
+
+static struct mesh_application applications[] = {
+	{ .name = "billing", .may_submit = true, .may_deliver = true, .may_system = true },
+	{ .name = "cs_1", .may_mqtt = true },
+	{ .name = "screen", .may_system = true },
+};
+
+static void give_applications(struct mesh *mesh)
+{
+	mesh->regions[0].applications = malloc(sizeof(applications));
+	assert_non_null(mesh->regions[0].applications);
+	memcpy(mesh->regions[0].applications, applications, sizeof(applications));
+	mesh->regions[0].application_count = 3;
+}
+
+static void applications_get_what_they_may_and_no_more(void **state)
+{
+	struct mesh *mesh = fake_mesh(2, "");
+	struct mesh_state desired;
+	size_t next = 0;
+	(void)state;
+
+	give_applications(mesh);
+	assert_int_equal(mesh_desire(mesh, 0, &desired), STATUS_OK);
+	for (size_t i = 0; i < desired.count; i++) {
+		struct strbuf line = STRBUF_INIT;
+		char *value = json_dumps(desired.objects[i].value, JSON_COMPACT | JSON_SORT_KEYS);
+		strbuf_addf(&line, "%s %s %s", mesh_kind_name(desired.objects[i].kind), desired.objects[i].name, value);
+		if (i - next >= sizeof(recipe) / sizeof(recipe[0]) || strcmp(line.data, recipe[i - next]) != 0) {
+			assert_true(next < sizeof(application_recipe) / sizeof(application_recipe[0]));
+			assert_string_equal(line.data, application_recipe[next++]);
+		}
+		strbuf_release(&line);
+		free(value);
+	}
+	assert_int_equal(next, sizeof(application_recipe) / sizeof(application_recipe[0]));
+	mesh_state_release(&desired);
+	assert_int_equal(mesh_desire(mesh, 1, &desired), STATUS_OK); /* nobody there knows them */
+	assert_int_equal(desired.count, sizeof(recipe) / sizeof(recipe[0]));
+	mesh_state_release(&desired);
+	mesh_destroy(mesh);
+}
+
+static void an_application_with_more_is_noticed_and_put_back(void **state)
+{
+	static const struct {
+		const char *path, *member, *value;
+	} cases[] = {
+		{ "0 /api/permissions/homeward/billing", "write", ".*" },
+		{ "0 /api/permissions/homeward/cs_1", "read", "^homeward\\.delivered$" },
+		{ "0 /api/topic-permissions/homeward/cs_1", "write", ".*" },
+		{ "0 /api/users/screen", "password_hash", "something" },
+	};
+	struct world world;
+	(void)state;
+
+	begin(&world, 2, "");
+	give_applications(world.mesh);
+	apply(&world);
+	plan(&world);
+	assert_int_equal(world.plan.count, 0);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		json_object_set_new(item(&world, cases[i].path), cases[i].member, json_string(cases[i].value));
+		plan(&world);
+		assert_int_equal(only_step(&world)->action, MESH_CHANGE);
+		apply(&world);
+	}
+	json_object_del(world.brokers.items, "0 /api/topic-permissions/homeward/cs_1");
+	plan(&world);
+	assert_int_equal(only_step(&world)->kind, MESH_KIND_TOPIC_PERMISSION);
+	apply(&world);
+	world.mesh->regions[0].application_count = 1; /* the others leave, and what was theirs */
+	plan(&world);
+	assert_int_equal(world.plan.removals, 7);
+	apply(&world);
+	plan(&world);
+	assert_int_equal(world.plan.count, 0);
+	end(&world);
+}
+
 static void five_hundred_regions_and_a_hub_are_planned_on_one_screen(void **state)
 {
 	(void)state;
@@ -472,6 +574,8 @@ int main(void)
 		cmocka_unit_test(apply_stops_at_the_first_fault_and_the_next_plan_is_the_rest),
 		cmocka_unit_test(a_plans_hash_is_of_what_it_does),
 		cmocka_unit_test(brokers_out_of_reach_are_said_to_be),
+		cmocka_unit_test(applications_get_what_they_may_and_no_more),
+		cmocka_unit_test(an_application_with_more_is_noticed_and_put_back),
 		cmocka_unit_test(five_hundred_regions_and_a_hub_are_planned_on_one_screen),
 		cmocka_unit_test(a_mesh_of_sixty_is_planned_on_one_screen),
 	};
