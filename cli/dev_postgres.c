@@ -148,7 +148,8 @@ enum status dev_postgres_start(const struct dev_mesh *mesh, struct dev_region *r
 	dev_path(mesh, region, "sock", &sockets);
 	dev_path(mesh, region, "postgres.log", &log);
 	const char *const arguments[] = { program.data, "-D", data.data, "-k", sockets.data, "-c",
-		"listen_addresses=", "-c", "shared_buffers=32MB", "-c", "max_wal_size=256MB", "-c", "fsync=on", NULL };
+		"listen_addresses=", "-c", "shared_buffers=32MB", "-c", "max_wal_size=256MB", "-c", "wal_recycle=off",
+		"-c", "fsync=on", NULL };
 	struct dev_spawn spawn = { arguments, log.data, mesh->user, mesh->group };
 	status = dev_process_start(&spawn, &region->postgres, why);
 	strbuf_release(&program);
