@@ -22,6 +22,11 @@ enum status caller_check(const struct caller *caller, struct strbuf *why)
 			caller->name, CALLER_SIZE);
 		return STATUS_INVALID;
 	}
+	if (strncmp(caller->name, "amqp.", 5) == 0 || strncmp(caller->name, "mqtt.", 5) == 0) {
+		strbuf_addf(why, "\"%s\" is not a caller's name: local applications of the broker are called so",
+			caller->name);
+		return STATUS_INVALID;
+	}
 	for (int count = 0;; count++) {
 		size_t size = strcspn(at, ",");
 		char purpose[PURPOSE_SIZE] = "";

@@ -399,9 +399,13 @@ static enum status read_delivery(
 	news->happening = BROKER_DELIVERED;
 	news->tag = deliver->delivery_tag;
 	strbuf_add(&news->key, deliver->routing_key.bytes, deliver->routing_key.len);
+	copy_bytes(news->exchange, sizeof(news->exchange), deliver->exchange);
 	status = check_reply(why, "read", amqp_read_message(broker->connection, CONSUMING, &message, 0));
 	if (status != STATUS_OK)
 		return status;
+	/* The broker refuses a message that names another user than its connection's. */
+	if ((message.properties._flags & AMQP_BASIC_USER_ID_FLAG) != 0)
+		copy_bytes(news->user, sizeof(news->user), message.properties.user_id);
 	read_headers(&message.properties, news);
 	status = read_attributes(&message.properties, news);
 	strbuf_add(&news->body, message.body.bytes, message.body.len);

@@ -74,6 +74,8 @@ struct broker_news {
 	struct strbuf key, body;
 	char traceparent[64];   /* the header; "" none, or it is no text */
 	char content_type[128]; /* "" unknown */
+	char exchange[64];      /* it was published to */
+	char user[64];          /* who said so and was believed by the broker; "" nobody did */
 	json_t *attributes;     /* of the headers cloudEvents:NAME, without that; NULL: there are none */
 	bool is_from_link;      /* else it was published at this broker */
 	char link_cluster[64];  /* what the far broker calls itself; "" unknown */

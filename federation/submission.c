@@ -33,15 +33,16 @@ struct submission {
 	struct item *items;
 	size_t count;
 	bool is_batch;
-	struct strbuf rows, why; /* rows: PostgreSQL's text of the array */
+	struct strbuf rows, callers, why; /* rows, callers: PostgreSQL's texts of the arrays */
 	char caller[CALLER_SIZE];
 };
 
 const char outbox_insert[] =
 	"INSERT INTO homeward.outbox (id, source, aggregateid, type, payload, destination, attributes, caller)"
 	" SELECT e->>'id', e->>'source', coalesce(e->>'subject', ''), e->>'type', e->'data', e->>'destination',"
-	" e - '{specversion,id,source,type,subject,destination,data}'::text[], $2"
-	" FROM (SELECT t::jsonb AS e FROM unnest($1::text[]) WITH ORDINALITY AS u(t, n) ORDER BY n) AS given"
+	" e - '{specversion,id,source,type,subject,destination,data}'::text[], c"
+	" FROM (SELECT t::jsonb AS e, c FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS u(t, c, n) ORDER BY n) "
+	"AS given"
 	" ON CONFLICT (source, id) DO NOTHING";
 
 static void submission_destroy(struct submission *submission)
@@ -49,6 +50,7 @@ static void submission_destroy(struct submission *submission)
 	for (size_t i = 0; i < submission->count; i++)
 		event_release(&submission->items[i].event);
 	strbuf_release(&submission->rows);
+	strbuf_release(&submission->callers);
 	strbuf_release(&submission->why);
 	free(submission->items);
 	free(submission);
@@ -152,7 +154,7 @@ static bool decide(struct submission *submission, struct policy *policy, size_t 
 static void decide_submission(struct loop_task *task)
 {
 	struct submission *submission = (struct submission *)(void *)((char *)task - offsetof(struct submission, task));
-	struct database_parameter parameters[] = { { submission->rows.data }, { submission->caller } };
+	struct database_parameter parameters[] = { { submission->rows.data }, { submission->callers.data } };
 	struct policy *policy = gate_acquire(submission->submissions->gate->gate);
 	bool is_permitted = true;
 
@@ -211,8 +213,11 @@ static enum status keep_item(struct submission *submission, struct item *item, s
 		strbuf_adds(why, "event: over 1,048,576 bytes");
 		status = STATUS_TOO_LARGE;
 	}
-	if (status == STATUS_OK)
+	if (status == STATUS_OK) {
 		database_array_add(&submission->rows, text.data, text.length, submission->count == 1);
+		database_array_add(
+			&submission->callers, submission->caller, strlen(submission->caller), submission->count == 1);
+	}
 	strbuf_release(&text);
 	return status;
 }
@@ -293,6 +298,7 @@ static enum status read_body(struct submission *submission)
 	body = body != NULL ? body : "";
 	http_request_each_header(submission->request, see_header, &has_attributes);
 	strbuf_addc(&submission->rows, '{');
+	strbuf_addc(&submission->callers, '{');
 	switch (event_mode_find(content_type, has_attributes)) {
 	case EVENT_STRUCTURED:
 		status = read_structured(submission, body, size);
@@ -306,7 +312,10 @@ static enum status read_body(struct submission *submission)
 		break;
 	}
 	strbuf_addc(&submission->rows, '}');
-	return status == STATUS_OK && !strbuf_ok(&submission->rows) ? STATUS_NO_MEMORY : status;
+	strbuf_addc(&submission->callers, '}');
+	return status == STATUS_OK && (!strbuf_ok(&submission->rows) || !strbuf_ok(&submission->callers))
+		       ? STATUS_NO_MEMORY
+		       : status;
 }
 
 void submission_take(struct submissions *submissions, struct http_request *request, const char *caller)
@@ -321,6 +330,7 @@ void submission_take(struct submissions *submissions, struct http_request *reque
 	submission->submissions = submissions;
 	submission->request = request;
 	strbuf_init(&submission->rows);
+	strbuf_init(&submission->callers);
 	strbuf_init(&submission->why);
 	memccpy(submission->caller, caller, '\0', sizeof(submission->caller) - 1);
 	submission->items = calloc(1, sizeof(*submission->items));

@@ -24,7 +24,7 @@ struct submissions {
 /* Replies to the request. */
 void submission_take(struct submissions *submissions, struct http_request *request, const char *caller);
 
-/* $1: text[] of envelopes that were checked, kept in this order; $2: who handed them in.  One that is known is passed over. */
+/* $1: text[] of envelopes that were checked, kept in this order; $2: text[], who handed each in.  One that is known is passed over. */
 extern const char outbox_insert[];
 
 #endif

@@ -13,6 +13,7 @@
  */
 #include "federation/submitter.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -26,6 +27,7 @@
 struct message {
 	uint64_t tag;
 	struct strbuf key, body, why;
+	char caller[CALLER_SIZE];
 	bool is_good;
 };
 
@@ -49,6 +51,35 @@ static void count(const char *outcome, uint64_t amount)
 static enum status prepare(struct worker *worker, struct strbuf *why)
 {
 	return broker_consume(worker->broker, MESH_SUBMIT, SUBMITTER_PREFETCH, why);
+}
+
+/*
+ * Who handed it in, as far as the broker vouches for it: a device is held to keys that begin with its name, and no other
+ * program may publish where devices do.  No caller of the API can be given such a name.
+ */
+static void name_caller(const struct broker_news *news, struct message *message)
+{
+	static const char device[] = "events.";
+	const char *key = news->key.data != NULL ? news->key.data : "";
+	char name[APPLICATION_SIZE] = "";
+	size_t length;
+
+	snprintf(message->caller, sizeof(message->caller), "%s", MESH_SUBMIT);
+	if (strcmp(news->exchange, MESH_MQTT) != 0) {
+		if (application_is_valid(news->user))
+			snprintf(message->caller, sizeof(message->caller), "amqp.%.*s", APPLICATION_SIZE - 1,
+				news->user);
+		return;
+	}
+	if (strncmp(key, device, strlen(device)) != 0)
+		return;
+	key += strlen(device);
+	length = strcspn(key, ".");
+	if (length < sizeof(name) && key[length] == '.') {
+		memcpy(name, key, length);
+		if (application_is_valid(name))
+			snprintf(message->caller, sizeof(message->caller), "mqtt.%s", name);
+	}
 }
 
 /* A context in the message's headers goes into the event, which is what travels on. */
@@ -121,6 +152,7 @@ static bool gather(struct worker *worker, struct batch *batch, int64_t timeout_m
 			struct message *message = &batch->messages[batch->count++];
 
 			*message = (struct message){ .tag = news.tag, .key = news.key, .body = news.body };
+			name_caller(&news, message);
 			strbuf_init(&news.key);
 			strbuf_init(&news.body);
 			strbuf_init(&message->why);
@@ -134,26 +166,31 @@ static bool gather(struct worker *worker, struct batch *batch, int64_t timeout_m
 
 static enum status write_good(struct worker *worker, const struct message *messages, size_t count, struct strbuf *why)
 {
-	struct strbuf array = STRBUF_INIT;
-	const char *parameters[] = { NULL, "homeward.submit" };
+	struct strbuf array = STRBUF_INIT, callers = STRBUF_INIT;
+	const char *parameters[2];
 	enum status status = STATUS_OK;
 	bool is_first = true;
 
 	strbuf_addc(&array, '{');
+	strbuf_addc(&callers, '{');
 	for (size_t i = 0; i < count; i++) {
 		if (!messages[i].is_good)
 			continue;
 		database_array_add(&array, messages[i].body.data, messages[i].body.length, is_first);
+		database_array_add(&callers, messages[i].caller, strlen(messages[i].caller), is_first);
 		is_first = false;
 	}
 	strbuf_addc(&array, '}');
+	strbuf_addc(&callers, '}');
 	parameters[0] = array.data;
-	if (!strbuf_ok(&array))
+	parameters[1] = callers.data;
+	if (!strbuf_ok(&array) || !strbuf_ok(&callers))
 		status = STATUS_NO_MEMORY;
 	else if (!is_first)
 		status = database_session_query(
 			worker->session, outbox_insert, parameters, 2, WORKER_QUERY_MS, NULL, why);
 	strbuf_release(&array);
+	strbuf_release(&callers);
 	return status;
 }
 

@@ -11,7 +11,7 @@ postgresql python3 python3-yaml ca-certificates curl procps util-linux"
 [ "${1:-}" != demo ] || wanted="$wanted rabbitmq-server"
 [ "${1:-}" = build ] || [ "${1:-}" = demo ] || wanted="$wanted clang libclang-rt-14-dev llvm-14 libcmocka-dev openssl \
 python3-pytest python3-pytest-xdist python3-pika rabbitmq-server python3-psycopg2 python3-requests python3-cryptography \
-python3-jsonschema golang-go golang-golang-x-mod-dev clang-format cppcheck shellcheck nginx-light wrk"
+python3-jsonschema mosquitto-clients golang-go golang-golang-x-mod-dev clang-format cppcheck shellcheck nginx-light wrk"
 if [ "${1:-}" = clients ]; then
 	wanted="gcc libc6-dev libcjson-dev mypy php-cli kotlin libgoogle-gson-java"
 	command -v node >/dev/null || wanted="$wanted nodejs"

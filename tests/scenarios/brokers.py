@@ -28,8 +28,19 @@ def free_port():
         return listener.getsockname()[1]
 
 
+MQTT = """
+mqtt.listeners.tcp = none
+mqtt.listeners.ssl.1 = 127.0.0.1:{port}
+mqtt.ssl_cert_login = true
+mqtt.allow_anonymous = false
+mqtt.vhost = homeward
+mqtt.exchange = homeward.mqtt
+mqtt.retained_message_store = rabbit_mqtt_retained_msg_store_noop
+"""
+
+
 class Broker:
-    def __init__(self, folder, region, pki, epmd_port):
+    def __init__(self, folder, region, pki, epmd_port, has_devices=False):
         self.region, self.folder = region, folder / region
         self.folder.mkdir()
         self.tls_port, self.http_port, self.distribution_port = free_port(), free_port(), free_port()
@@ -58,7 +69,12 @@ vm_memory_high_watermark.absolute = 512MB
 log.console = true
 log.file = false
 """)
-        (self.folder / "enabled_plugins").write_text(f"[{','.join(PLUGINS)}].\n")
+        plugins, self.mqtt_port = PLUGINS, None
+        if has_devices:
+            plugins, self.mqtt_port = [*PLUGINS, "rabbitmq_mqtt"], free_port()
+            with open(self.folder / "rabbitmq.conf", "a", encoding="utf-8") as settings:
+                settings.write(MQTT.format(port=self.mqtt_port))
+        (self.folder / "enabled_plugins").write_text(f"[{','.join(plugins)}].\n")
 
     def environment(self):
         folder = self.folder
@@ -96,7 +112,8 @@ log.file = false
         assert self.process.poll() is None, f"the broker of {self.region} ended:\n{self.log()}"
         try:
             self.api("GET", "/api/overview")
-            socket.create_connection(("127.0.0.1", self.tls_port), timeout=1).close()
+            for port in filter(None, (self.tls_port, self.mqtt_port)):
+                socket.create_connection(("127.0.0.1", port), timeout=1).close()
             return True
         except (requests.RequestException, OSError, AssertionError):
             return False
@@ -179,7 +196,8 @@ class Brokers:
         self.epmd = subprocess.Popen([shutil.which("epmd"), "-address", "127.0.0.1", "-port", str(epmd_port)],
                                      stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         for region in self.regions:
-            self.brokers[region] = Broker(self.folder, region, self.pki, epmd_port)
+            has_devices = any("mqtt" in one["may"] for one in self.applications.get(region, []))
+            self.brokers[region] = Broker(self.folder, region, self.pki, epmd_port, has_devices)
             self.brokers[region].start()
         wait_for(lambda: all(broker.is_ready() for broker in self.brokers.values()), 90, "brokers that are ready")
         password = self.folder / "password"

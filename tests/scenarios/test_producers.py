@@ -8,18 +8,21 @@ import pathlib
 import queue
 import re
 import shutil
+import signal
+import subprocess
 import threading
 
 import pika
 import pytest
 from brokers import VHOST
-from event_mesh import EventMesh
+from event_mesh import EventMesh, kill_broker
 from mesh import eventually
-from test_events import WRITER, arrived, event, submit
+from test_events import WRITER, arrived, dead, event, submit
 
 pytestmark = pytest.mark.skipif(shutil.which("rabbitmqctl") is None, reason="no RabbitMQ on this machine")
 EVENTS = pathlib.Path(__file__).resolve().parents[2] / "docs/EVENTS.md"
-APPLICATIONS = {"na": [{"name": "billing", "may": ["submit", "deliver", "system"]}, {"name": "till", "may": ["submit"]}],
+APPLICATIONS = {"na": [{"name": "billing", "may": ["submit", "deliver", "system"]}, {"name": "till", "may": ["submit"]},
+                       {"name": "cs_1", "may": ["mqtt"]}, {"name": "cs_2", "may": ["mqtt"]}],
                 "eu": [{"name": "screen", "may": ["deliver"]}]}
 
 
@@ -94,6 +97,7 @@ def test_the_documented_producer_sends_an_event(events):
     eventually(lambda: arrived(eu, sent["id"]), within_s=60, what="the event in eu")
     eventually(lambda: na.sql("SELECT 1 FROM homeward.outbox WHERE id = %s AND receipt = 'applied'", sent["id"]), within_s=60,
                what="its receipt")
+    assert na.sql("SELECT caller FROM homeward.outbox WHERE id = %s", sent["id"]) == [("amqp.billing",)]
 
 
 def test_the_documented_consumers_receive_by_type(events):
@@ -175,3 +179,74 @@ def test_verify_notices_an_application_that_has_more(events):
     assert sorted(findings(brokers)) == ["permission till: to change", "user billing: to change"]
     brokers.apply()
     assert findings(brokers) == []
+
+
+def documented_command(program):
+    """The document's command line of this program, without its prompt and its answer."""
+    found = re.findall(rf"^\$ ({program} (?:.*\\\n)*.*)$", EVENTS.read_text(encoding="utf-8"), re.M)
+    assert len(found) == 1, found
+    return found[0].replace("\\\n", " ")
+
+
+def publish(broker, topic, payload, certificate="cs_1", timeout_s=30):
+    """mosquitto_pub as documented, with QoS 1: (exit code, what it said)."""
+    command = documented_command("mosquitto_pub")
+    for shown, real in (("broker.na.example", "localhost"), ("8883", str(broker.mqtt_port)), ("events/cs_1/session", topic),
+                        ("pki/cs_1", f"{broker.pki}/{certificate}"), ("pki/ca", f"{broker.pki}/ca")):
+        assert shown in command, (shown, command)
+        command = command.replace(shown, real)
+    if certificate is None:
+        command = re.sub(r"--(cert|key) \S+", "", command)
+    done = subprocess.run(["sh", "-c", f"timeout {timeout_s} {command} -d"], input=payload, capture_output=True, text=True,
+                          timeout=timeout_s + 30, check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_a_device_publishes_by_mqtt_and_is_named(events):
+    na, eu, broker = events["na"], events["eu"], events.brokers["na"]
+    sent = event(source="/chargers/cs_1")
+    code, said = publish(broker, "events/cs_1/session", json.dumps(sent))
+    assert code == 0 and "PUBACK" in said, said
+    eventually(lambda: arrived(eu, sent["id"]), within_s=60, what="the device's event in eu")
+    assert publish(broker, "events/cs_1/session", json.dumps(sent))[0] == 0, "a device may send again what it is not sure of"
+    after = event(source="/chargers/cs_1")
+    assert publish(broker, "events/cs_1/session", json.dumps(after))[0] == 0
+    eventually(lambda: arrived(eu, after["id"]), within_s=60, what="the event after it")
+    assert eu.sql("SELECT count(*) FROM homeward.inbox WHERE id = %s", sent["id"]) == [(1,)]
+    assert na.sql("SELECT DISTINCT caller FROM homeward.outbox WHERE source = '/chargers/cs_1'") == [("mqtt.cs_1",)]
+
+
+@pytest.mark.parametrize("topic, certificate", [
+    ("events/cs_2/session", "cs_1"), ("events/session", "cs_1"), ("eu/na/session.completed", "cs_1"), ("events/cs_1/session", None),
+    ("events/cs_1/session", "till"), ("events/screen/session", "screen"),
+])
+def test_a_device_publishes_under_its_own_name_only(events, topic, certificate):
+    na, broker = events["na"], events.brokers["na"]
+    sent = event(source="/chargers/forged")
+    code, said = publish(broker, topic, json.dumps(sent), certificate, timeout_s=10)
+    assert code != 0 and "PUBACK" not in said, said
+    mine = event(source="/chargers/cs_1", destination="na")
+    assert publish(broker, "events/cs_1/session", json.dumps(mine))[0] == 0
+    eventually(lambda: na.sql("SELECT 1 FROM homeward.outbox WHERE id = %s", mine["id"]), within_s=60, what="what came after it")
+    assert na.sql("SELECT 1 FROM homeward.outbox WHERE source = '/chargers/forged'") == []
+
+
+def test_what_is_no_event_is_a_dead_letter(events):
+    na, broker = events["na"], events.brokers["na"]
+    for payload in ('{"soc": 80}', "not JSON"):
+        assert publish(broker, "events/cs_2/session", payload, "cs_2")[0] == 0
+    eventually(lambda: len(dead(na, "submitted")) == 2, within_s=60, what="two dead letters")
+    assert na.sql("SELECT DISTINCT routing_key FROM homeward.dead_letters WHERE reason = 'submitted'") == [('"events.cs_2.session"',)]
+    na.sql("DELETE FROM homeward.dead_letters")
+
+
+def test_what_a_device_was_told_is_kept_outlives_the_broker(events):
+    """homeward is away, so that only the broker can have it; and the broker is killed at once."""
+    na, eu, broker = events["na"], events["eu"], events.brokers["na"]
+    na.kill(signal.SIGKILL)
+    na.await_end()
+    sent = event(source="/chargers/cs_1")
+    assert publish(broker, "events/cs_1/session", json.dumps(sent))[0] == 0
+    kill_broker(broker)
+    na.start()
+    eventually(lambda: arrived(eu, sent["id"]), within_s=120, what="the device's event in eu")

@@ -28,6 +28,9 @@ static void names_and_purposes_are_checked(void **state)
 	assert_int_equal(check("cs-auth", "charge.authorize,support.roaming,*"), STATUS_OK);
 	assert_int_equal(check("", "charge.authorize"), STATUS_INVALID);
 	assert_int_equal(check("a b", "charge.authorize"), STATUS_INVALID);
+	assert_int_equal(check("mqtt.cs_1", "charge.authorize"), STATUS_INVALID);
+	assert_int_equal(check("amqp.billing", "charge.authorize"), STATUS_INVALID);
+	assert_int_equal(check("amqpbilling", "charge.authorize"), STATUS_OK);
 	assert_int_equal(check("a", ""), STATUS_INVALID);
 	assert_int_equal(check("a", "charge.authorize,"), STATUS_INVALID);
 	assert_int_equal(check("a", "Charge"), STATUS_INVALID);
