@@ -139,8 +139,8 @@ log.file = false
         return self.api("POST", f"/api/exchanges/{VHOST}/{exchange}/publish", {
             "properties": {"delivery_mode": 2}, "routing_key": key, "payload": payload, "payload_encoding": "string"})["routed"]
 
-    def add_queue(self, name, exchange, key):
-        self.api("PUT", f"/api/queues/{VHOST}/{name}", {"durable": True, "arguments": {"x-queue-type": "quorum"}})
+    def add_queue(self, name, exchange, key, **arguments):
+        self.api("PUT", f"/api/queues/{VHOST}/{name}", {"durable": True, "arguments": {"x-queue-type": "quorum", **arguments}})
         self.bind(exchange, name, key)
 
     def bind(self, exchange, queue, key):

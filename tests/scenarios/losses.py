@@ -75,6 +75,10 @@ class LossMesh(EventMesh):
             self.brokers[name].link_port = self.proxies[name].port
         self.brokers.write_mesh({})
         super().begin()
+        # Nobody takes what eu passes on: without a bound it would fill the broker's memory.
+        eu = self.brokers["eu"]
+        eu.api("DELETE", f"/api/queues/{VHOST}/application")
+        eu.add_queue("application", "homeward.delivered", "#", **{"x-max-length": 1000})
         self["eu"].sql(EFFECTS)
 
     def __exit__(self, *exception):
