@@ -223,6 +223,8 @@ static size_t list_names(const char *prefix, char names[NAMES_MAX][32])
 		must(count < NAMES_MAX - 2);
 		snprintf(names[count++], sizeof(names[0]), "%.*s", (int)part, key);
 	}
+	if (strcmp(prefix, "events.") == 0)
+		snprintf(names[count++], sizeof(names[0]), "webhooks");
 	if (length == 0) {
 		snprintf(names[count++], sizeof(names[0]), "types");
 		snprintf(names[count++], sizeof(names[0]), "peers");
@@ -270,6 +272,8 @@ static void read_object(struct settings_reader *reader, struct strbuf *pointer, 
 			settings_read_types(reader, value);
 		} else if (prefix[0] == '\0' && strcmp(key, "peers") == 0) {
 			settings_read_peers(reader, value);
+		} else if (strcmp(prefix, "events.") == 0 && strcmp(key, "webhooks") == 0) {
+			settings_read_webhooks(reader, value);
 		} else if (prefix[0] == '\0' && is_section(key) && json_is_object(value)) {
 			char section[32];
 			snprintf(section, sizeof(section), "%s.", key);
@@ -338,6 +342,8 @@ static void check_together(struct settings_reader *reader)
 		settings_complain(reader, "/delegate/suspect_after", false,
 			"out of range, got %" PRId64 ", allowed: at most delegate.down_after, %" PRId64,
 			settings->delegate.suspect_after, settings->delegate.down_after);
+	if (settings->webhook_count > 0 && settings->events.broker != NULL && settings->events.broker[0] == '\0')
+		settings_complain(reader, "/events/webhooks", true, "need events.broker, by which events come");
 	if (settings->region != NULL && settings_peer(settings, settings->region) != NULL) {
 		strbuf_addf(&pointer, "/peers/%s", settings->region);
 		settings_complain(reader, pointer.data, true, "this region itself, allowed: the other regions");

@@ -36,6 +36,22 @@ struct settings_peer { /* one entry of "peers" */
 	char *log_key; /* the verifier key of its access log; NULL: not known here */
 };
 
+enum webhook_mode { WEBHOOK_STRUCTURED, WEBHOOK_BINARY };
+
+#define WEBHOOK_NAME_SIZE 32
+
+struct settings_webhook { /* one entry of "events.webhooks" */
+	char name[WEBHOOK_NAME_SIZE];
+	char *url;
+	char **types; /* event types, or beginnings of them with a * behind; at least one */
+	size_t type_count;
+	char **origins; /* regions; none: of every region */
+	size_t origin_count;
+	enum webhook_mode mode;
+	char *ca_file, *certificate_file, *key_file, *authorization_file, *secret_file; /* NULL: none */
+	int64_t timeout_ms, in_flight_max, retry_min_ms, retry_max_s, keep_s, refusals_max;
+};
+
 struct settings_listener {
 	char *listen;    /* "address:port"; "" for none */
 	char *unix_path; /* "" for none */
@@ -116,6 +132,8 @@ struct settings {
 	} log;
 	struct settings_type *types;
 	size_t type_count;
+	struct settings_webhook *webhooks;
+	size_t webhook_count;
 	struct settings_peer *peers;
 	size_t peer_count;
 	int *lines; /* where each key of the table was set, 0 by default; for settings_each() */

@@ -174,6 +174,7 @@ void settings_destroy(struct settings *settings)
 		free(settings->types[i].query);
 		free(settings->types[i].url);
 	}
+	settings_webhooks_release(settings);
 	for (size_t i = 0; i < settings->peer_count; i++) {
 		for (size_t u = 0; u < settings->peers[i].url_count; u++)
 			free(settings->peers[i].urls[u]);

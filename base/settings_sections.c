@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/base64.h"
+#include "base/must.h"
 #include "base/settings_table.h"
 
 const struct settings_member settings_type_members[] = {
@@ -29,15 +30,18 @@ const struct settings_member settings_peer_members[] = {
 };
 const size_t settings_peer_member_count = sizeof(settings_peer_members) / sizeof(settings_peer_members[0]);
 
+#define MEMBERS_MAX 24 /* of an entry of any section */
+
 enum { MEMBER_ID_FORMAT, MEMBER_HANDLER, MEMBER_QUERY, MEMBER_URL };
 
-static void complain_unknown(struct settings_reader *reader, const char *pointer, const char *key,
+void settings_complain_member(struct settings_reader *reader, const char *pointer, const char *key,
 	const struct settings_member *members, size_t count)
 {
-	const char *names[8];
+	const char *names[MEMBERS_MAX];
 	struct strbuf list = STRBUF_INIT;
 	const char *near;
 
+	must(count <= MEMBERS_MAX);
 	for (size_t i = 0; i < count; i++) {
 		names[i] = members[i].key;
 		strbuf_addf(&list, "%s%s", i > 0 ? ", " : "", names[i]);
@@ -50,7 +54,7 @@ static void complain_unknown(struct settings_reader *reader, const char *pointer
 	strbuf_release(&list);
 }
 
-static size_t find_member(const char *key, const struct settings_member *members, size_t count)
+size_t settings_member_find(const char *key, const struct settings_member *members, size_t count)
 {
 	size_t i = 0;
 
@@ -143,12 +147,13 @@ static void read_type(struct settings_reader *reader, struct strbuf *pointer, js
 	for (at = json_object_iter(entry); at != NULL; at = json_object_iter_next(entry, at)) {
 		size_t member;
 		key = json_object_iter_key(at);
-		member = find_member(key, settings_type_members, settings_type_member_count);
+		member = settings_member_find(key, settings_type_members, settings_type_member_count);
 		settings_add_pointer(pointer, key);
 		if (member < settings_type_member_count)
 			readers[member](reader, pointer->data, json_object_iter_value(at), type);
 		else
-			complain_unknown(reader, pointer->data, key, settings_type_members, settings_type_member_count);
+			settings_complain_member(
+				reader, pointer->data, key, settings_type_members, settings_type_member_count);
 		pointer->length = length;
 		pointer->data[length] = '\0';
 	}
@@ -319,7 +324,8 @@ static void read_peer(struct settings_reader *reader, struct strbuf *pointer, js
 		else if (strcmp(key, settings_peer_members[2].key) == 0)
 			read_log_key(reader, pointer, value, peer);
 		else
-			complain_unknown(reader, pointer->data, key, settings_peer_members, settings_peer_member_count);
+			settings_complain_member(
+				reader, pointer->data, key, settings_peer_members, settings_peer_member_count);
 		pointer->length = length;
 		pointer->data[length] = '\0';
 	}

@@ -22,6 +22,23 @@ static void show_member(const char *section, const char *name, const char *membe
 	strbuf_release(&key);
 }
 
+static void show_webhooks(
+	const struct settings *settings, void (*each)(void *arg, const struct settings_row *row), void *arg)
+{
+	struct strbuf value = STRBUF_INIT;
+
+	for (size_t i = 0; i < settings->webhook_count; i++) {
+		for (size_t m = 0; m < settings_webhook_member_count; m++) {
+			strbuf_reset(&value);
+			if (settings_webhook_value(&value, &settings->webhooks[i], m))
+				show_member("events.webhooks", settings->webhooks[i].name,
+					settings_webhook_members[m].key, value.data, &settings_webhook_members[m],
+					settings->path, each, arg, false);
+		}
+	}
+	strbuf_release(&value);
+}
+
 static void show_sections(
 	const struct settings *settings, void (*each)(void *arg, const struct settings_row *row), void *arg)
 {
@@ -36,6 +53,7 @@ static void show_sections(
 				show_member("types", type->name, settings_type_members[m].key, values[m],
 					&settings_type_members[m], settings->path, each, arg, false);
 	}
+	show_webhooks(settings, each, arg);
 	for (size_t i = 0; i < settings->peer_count; i++) {
 		strbuf_reset(&urls);
 		for (size_t u = 0; u < settings->peers[i].url_count; u++)
@@ -134,6 +152,8 @@ void settings_compare(const struct settings *before, const struct settings *afte
 		add_key(applied, "peers");
 	if (!types_equal(before, after))
 		add_key(restart_needed, "types");
+	if (!settings_webhooks_equal(before, after))
+		add_key(restart_needed, "events.webhooks");
 }
 
 /* ---- the reference ---- */
@@ -250,4 +270,10 @@ void settings_write_reference(struct strbuf *text)
 		"`peers.REGION`: another region. Its certificate must name it: `spiffe://TRUST_DOMAIN/region/REGION`.\n"
 		"At most 64 peers. Reloadable.",
 		settings_peer_members, settings_peer_member_count);
+	add_members(text, "events.webhooks",
+		"`events.webhooks` is a list, of at most 32: where events that this region has taken are posted to "
+		"([EVENTS](EVENTS.md)).\n"
+		"Over http, the address must be a loopback or private one. A change needs a restart; files are read "
+		"again by themselves.",
+		settings_webhook_members, settings_webhook_member_count);
 }

@@ -43,6 +43,9 @@ extern const size_t settings_type_member_count;
 extern const struct settings_member settings_peer_members[];
 extern const size_t settings_peer_member_count;
 
+extern const struct settings_member settings_webhook_members[];
+extern const size_t settings_webhook_member_count;
+
 #define TYPES_MAX 64     /* object types are a handful; each is a label of metrics */
 #define PEERS_MAX 64     /* regions of one company */
 #define PEER_URLS_MAX 16 /* addresses tried in turn within one deadline */
@@ -88,5 +91,17 @@ void settings_add_pointer(struct strbuf *pointer, const char *key);
 
 void settings_read_types(struct settings_reader *reader, json_t *types);
 void settings_read_peers(struct settings_reader *reader, json_t *peers);
+/* An unknown member of an entry, with those there are. */
+void settings_complain_member(struct settings_reader *reader, const char *pointer, const char *key,
+	const struct settings_member *members, size_t count);
+/* Which member it is, or count. */
+size_t settings_member_find(const char *key, const struct settings_member *members, size_t count);
+
+/* ---- settings_webhooks.c ---- */
+void settings_read_webhooks(struct settings_reader *reader, json_t *webhooks);
+/* One member's value as `config show` writes it; false when there is none. */
+bool settings_webhook_value(struct strbuf *text, const struct settings_webhook *webhook, size_t member);
+bool settings_webhooks_equal(const struct settings *a, const struct settings *b);
+void settings_webhooks_release(struct settings *settings);
 
 #endif
