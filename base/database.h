@@ -81,6 +81,8 @@ MUST_CHECK enum status database_session_script(
 /* Until a NOTIFY on a channel this session listens to, or timeout_ms; all that have come count as one. */
 MUST_CHECK enum status database_session_wait(
 	struct database_session *session, int64_t timeout_ms, bool *is_notified_out, struct strbuf *why);
+/* For waiting with others until there is something to database_session_wait() for, of 0 ms; < 0: the session has ended. */
+int database_session_socket(const struct database_session *session);
 MUST_CHECK enum status database_session_copy_begin(
 	struct database_session *session, const char *copy_sql, struct strbuf *why);
 MUST_CHECK enum status database_session_copy_data(

@@ -309,6 +309,11 @@ enum status database_session_wait(
 	}
 }
 
+int database_session_socket(const struct database_session *session)
+{
+	return session->connection != NULL ? PQsocket(session->connection) : -1;
+}
+
 /* ---- COPY ---- */
 
 enum status database_session_copy_begin(struct database_session *session, const char *copy_sql, struct strbuf *why)

@@ -23,10 +23,15 @@
 #include "federation/federation.h"
 #include "federation/holdback.h"
 #include "federation/inbox.h"
+#include "federation/webhook_store.h"
 
 static enum status prepare(struct worker *worker, struct strbuf *why)
 {
+	enum status status = webhook_store_register(worker->session, worker->settings, why);
+
 	worker->is_holding = true; /* perhaps: it will look */
+	if (status != STATUS_OK)
+		return status;
 	return broker_consume(worker->broker, MESH_INBOX, (int)worker->settings->events.prefetch, why);
 }
 

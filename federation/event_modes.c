@@ -46,7 +46,7 @@ enum event_mode event_mode_find(const char *content_type, bool has_attributes)
 	return has_attributes ? EVENT_BINARY : EVENT_STRUCTURED;
 }
 
-static bool is_json(const char *content_type)
+bool event_mode_is_json(const char *content_type)
 {
 	size_t length = media_length(content_type);
 
@@ -171,7 +171,7 @@ enum status event_binary_data(
 		return STATUS_INVALID;
 	if (size == 0)
 		return STATUS_OK;
-	if (content_type == NULL || is_json(content_type))
+	if (content_type == NULL || event_mode_is_json(content_type))
 		return set_json(envelope, body, size, why);
 	if (is_text(content_type) && memchr(body, '\0', size) == NULL)
 		text = json_stringn(body, size); /* NULL also where it is not UTF-8 */

@@ -22,6 +22,8 @@ enum event_mode {
 
 /* content_type may be NULL; the headers of a binary event count only where it does not name another mode. */
 enum event_mode event_mode_find(const char *content_type, bool has_attributes);
+/* application/json, text/json, or anything +json. */
+bool event_mode_is_json(const char *content_type);
 
 /*
  * One header of a binary event into the envelope: name without its prefix, in any case.  STATUS_INVALID names it.

@@ -13,6 +13,7 @@
 #include "federation/submission.h"
 #include "federation/submitter.h"
 #include "federation/system_publisher.h"
+#include "federation/webhooks.h"
 
 struct events {
 	const struct settings *settings;
@@ -24,7 +25,8 @@ struct events {
 	struct events_hooks hooks;
 	struct system_events *system;
 	struct canary_sender *canary_sender; /* NULL: no mesh file, or canaries are off */
-	struct worker publisher, consumer, submitter, system_publisher, canary;
+	struct webhooks *webhooks;           /* NULL: there are none */
+	struct worker publisher, consumer, submitter, system_publisher, canary, webhooks_worker;
 };
 
 void events_submit(void *arg, struct http_request *request, const char *caller)
@@ -48,6 +50,7 @@ static struct worker make_worker(const struct events *events, const char *name, 
 		.hooks = events->hooks,
 		.system = events->system,
 		.canary = events->canary_sender,
+		.webhooks = events->webhooks,
 		.broker_settings = { settings->events.broker, settings->tls.certificate, settings->tls.key,
 			settings->tls.ca, settings->events.timeout_ms, (int)settings->events.heartbeat_s },
 		.work = work,
@@ -79,6 +82,8 @@ enum status events_start(const struct events_settings *settings, struct events *
 	if (status == STATUS_OK && events->mesh != NULL && settings->settings->events.canary_interval_ms > 0)
 		status = canary_sender_create(
 			settings->settings, events->mesh, settings->tls, settings->system, &events->canary_sender);
+	if (status == STATUS_OK && settings->settings->webhook_count > 0)
+		status = webhooks_create(settings->settings, settings->system, &events->webhooks);
 	events->hooks = settings->hooks;
 	events->system = settings->system;
 	events->gate = (struct event_gate){ settings->settings->region, settings->gate, settings->log, settings->loop };
@@ -91,6 +96,8 @@ enum status events_start(const struct events_settings *settings, struct events *
 	events->system_publisher.dsn = NULL;
 	events->canary = make_worker(events, "canary", canary_sender_work);
 	events->canary.dsn = NULL;
+	events->webhooks_worker = make_worker(events, "webhooks", webhooks_work);
+	events->webhooks_worker.broker_settings.url = NULL;
 	if (status == STATUS_OK)
 		status = confirms_init(&events->publisher.confirms, (size_t)settings->settings->events.in_flight_max);
 	if (status == STATUS_OK)
@@ -108,6 +115,8 @@ enum status events_start(const struct events_settings *settings, struct events *
 		status = worker_start(&events->submitter, why);
 	if (status == STATUS_OK && events->canary_sender != NULL)
 		status = worker_start(&events->canary, why);
+	if (status == STATUS_OK && events->webhooks != NULL)
+		status = worker_start(&events->webhooks_worker, why);
 	if (status != STATUS_OK) {
 		events_stop(events);
 		return status;
@@ -125,10 +134,12 @@ void events_stop(struct events *events)
 	worker_stop(&events->submitter);
 	worker_stop(&events->system_publisher);
 	worker_stop(&events->canary);
+	worker_stop(&events->webhooks_worker);
 	confirms_release(&events->publisher.confirms);
 	confirms_release(&events->consumer.confirms);
 	confirms_release(&events->system_publisher.confirms);
 	canary_sender_destroy(events->canary_sender);
+	webhooks_destroy(events->webhooks);
 	event_schemas_destroy(events->schemas);
 	mesh_destroy(events->mesh);
 	free(events->dsn);

@@ -21,6 +21,7 @@
 #include "federation/event_trace.h"
 #include "federation/federation.h"
 #include "federation/own_event.h"
+#include "federation/webhook_store.h"
 
 #define UPKEEP_ROWS "1000" /* a statement, so that none of them is long */
 #define RESENDS_MAX "20"   /* doubling from receipt_timeout_s: weeks */
@@ -64,7 +65,9 @@ static const char prune_outbox[] =
 static const char prune_inbox[] =
 	"WITH gone AS (DELETE FROM homeward.inbox WHERE (origin, source, id) IN (SELECT origin, source, id"
 	" FROM homeward.inbox WHERE received_at < now() - $1::bigint * interval '1 second' AND delivered_at IS NOT NULL"
-	" ORDER BY received_at LIMIT " UPKEEP_ROWS ") RETURNING origin, source, subject, destination, sequence)"
+	" AND NOT EXISTS (SELECT FROM homeward.webhook_deliveries d WHERE (d.origin, d.source, d.id) ="
+	" (inbox.origin, inbox.source, inbox.id)) ORDER BY received_at LIMIT " UPKEEP_ROWS
+	") RETURNING origin, source, subject, destination, sequence)"
 	" DELETE FROM homeward.streams s USING gone WHERE s.origin = gone.origin AND s.source = gone.source"
 	" AND s.subject = gone.subject AND s.destination = gone.destination AND s.last <= gone.sequence";
 static const char prune_gaps[] = "DELETE FROM homeward.gaps WHERE gap IN (SELECT gap FROM homeward.gaps"
@@ -217,6 +220,8 @@ enum status receipts_upkeep(struct worker *worker, struct strbuf *why)
 
 	if (status == STATUS_OK)
 		status = run(worker, prune_outbox, settings->events.outbox_keep_s, &count, why);
+	if (status == STATUS_OK)
+		status = webhook_store_expire(worker->session, false, "{}", NULL, why);
 	if (status == STATUS_OK)
 		status = run(worker, prune_inbox, settings->events.inbox_keep_s, &count, why);
 	if (status == STATUS_OK)

@@ -69,6 +69,9 @@ struct system_gap {
 /* Events of one source and subject that did not come. */
 void system_say_gap(struct system_events *system, const struct system_gap *gap);
 
+/* Nothing is sent to a webhook any more until it is resumed. */
+void system_say_webhook_paused(struct system_events *system, const char *webhook, const char *reason);
+
 /* ---- reading ---- */
 
 /* Where readers are answered as soon as something is said; before that, only by system_events_tend(). */

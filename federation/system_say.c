@@ -119,6 +119,14 @@ void system_say_gap(struct system_events *system, const struct system_gap *gap)
 			(json_int_t)gap->waited_ms, "is_start", (int)gap->is_start, "at", now(at)));
 }
 
+void system_say_webhook_paused(struct system_events *system, const char *webhook, const char *reason)
+{
+	char at[CLOCK_TEXT_SIZE];
+
+	system_events_say(system, "homeward.webhook.paused",
+		json_pack("{s:s,s:s,s:s}", "webhook", webhook, "reason", reason, "at", now(at)));
+}
+
 /* ---- what runs out ---- */
 
 static struct system_expiry *find_expiry(struct system_expiries *expiries, const char *kind, const char *subject)

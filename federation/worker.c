@@ -128,7 +128,7 @@ bool worker_connect(struct worker *worker, enum status (*prepare)(struct worker 
 		is_fine = database_session_open(worker->dsn, SESSION_OPEN_MS, &worker->session, &why) == STATUS_OK;
 		is_new = true;
 	}
-	if (is_fine && worker->broker == NULL) {
+	if (is_fine && worker->broker == NULL && worker->broker_settings.url != NULL) {
 		is_fine = connect_broker(worker, &why);
 		is_new = true;
 	}

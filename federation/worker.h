@@ -28,6 +28,8 @@
 #define WORKER_RECORD_MS 5000 /* for the access log to take a batch; less than two heartbeats */
 #define WORKER_TURN_MS 100    /* the longest wait in one place, so that stopping and heartbeats come in time */
 
+struct webhooks;
+
 struct worker {
 	const char *name; /* "publisher", "consumer" */
 	const struct settings *settings;
@@ -36,10 +38,11 @@ struct worker {
 	const struct event_schemas *schemas;
 	struct event_gate *gate;
 	struct events_hooks hooks;
-	struct system_events *system; /* what the service says to operators; NULL: nothing is said */
-	struct canary_sender *canary; /* NULL: no mesh file */
-	struct broker_settings broker_settings;
-	void (*work)(struct worker *worker); /* until stopping, or a failure told by worker_lose_* */
+	struct system_events *system;           /* what the service says to operators; NULL: nothing is said */
+	struct canary_sender *canary;           /* NULL: no mesh file */
+	struct webhooks *webhooks;              /* the webhooks' own */
+	struct broker_settings broker_settings; /* url NULL: needs no broker */
+	void (*work)(struct worker *worker);    /* until stopping, or a failure told by worker_lose_* */
 
 	pthread_t thread;
 	bool is_running;

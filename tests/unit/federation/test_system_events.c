@@ -71,6 +71,7 @@ static void say_everything(struct system_events *system)
 	system_say_log_alarm(system, &full);
 	system_say_travel(system, "5d1c0a4be1f2a7c3", "ap", "eu", 1200, 28800);
 	system_say_gap(system, &gap);
+	system_say_webhook_paused(system, "billing", "gone");
 }
 
 static void all_that_is_said_follows_its_schema(void **state)
@@ -85,7 +86,7 @@ static void all_that_is_said_follows_its_schema(void **state)
 	assert_int_equal(event_schemas_load("", &schemas, &why), STATUS_OK);
 	say_everything(system);
 	answer = read_all(system, "", 0, "");
-	assert_int_equal(count_of(answer), 13);
+	assert_int_equal(count_of(answer), 14);
 	json_array_foreach(json_object_get(answer, "events"), i, row)
 	{
 		const json_t *envelope = json_object_get(row, "event");
