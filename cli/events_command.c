@@ -10,6 +10,7 @@ int command_events(int argc, char **argv)
 		{ "outbox", command_events_outbox, "how many events wait to leave, or for a receipt" },
 		{ "inbox", command_events_inbox, "how many events have come, and from where" },
 		{ "dead", command_events_dead, "events that could not be taken, and why; put one back" },
+		{ "webhooks", command_events_webhooks, "what waits for each webhook; pause, resume, redeliver" },
 		{ "resend", command_events_resend, "send an event of the outbox again" },
 		{ NULL, NULL, NULL },
 	};

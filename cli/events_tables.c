@@ -17,8 +17,7 @@ enum { OPTION_LIMIT = COMMAND_ID_FIRST, OPTION_REASON, OPTION_CONFIRM };
 #define LIMIT_MAX 10000
 #define SEQ_SIZE 24
 
-/* Rows of one statement, as they are. */
-static int show_rows(const struct command_line *line, const char *sql, const char *const *parameters, int count,
+int events_show_rows(const struct command_line *line, const char *sql, const char *const *parameters, int count,
 	const struct output_column *columns, size_t column_count)
 {
 	struct database_session *session = NULL;
@@ -33,7 +32,7 @@ static int show_rows(const struct command_line *line, const char *sql, const cha
 		struct output *output = output_create(stdout, line->format, columns, column_count);
 
 		for (int i = 0; i < PQntuples(rows); i++) {
-			const char *cells[8] = { NULL };
+			const char *cells[EVENTS_COLUMNS_MAX] = { NULL };
 
 			for (size_t j = 0; j < column_count; j++)
 				cells[j] = PQgetisnull(rows, i, (int)j) ? NULL : PQgetvalue(rows, i, (int)j);
@@ -49,8 +48,7 @@ static int show_rows(const struct command_line *line, const char *sql, const cha
 	return exit_code;
 }
 
-/* A command that takes no more than a configuration and a format. */
-static int show_table(const struct command_usage *usage, int argc, char **argv, const char *sql,
+int events_show_table(const struct command_usage *usage, int argc, char **argv, const char *sql,
 	const struct output_column *columns, size_t column_count)
 {
 	struct command_line line;
@@ -60,7 +58,7 @@ static int show_table(const struct command_usage *usage, int argc, char **argv, 
 		continue;
 	if (!command_line_expect(&line, 0, 0))
 		return line.exit_code;
-	return show_rows(&line, sql, NULL, 0, columns, column_count);
+	return events_show_rows(&line, sql, NULL, 0, columns, column_count);
 }
 
 static const struct command_option only_common[] = {
@@ -81,7 +79,7 @@ int command_events_outbox(int argc, char **argv)
 	static const struct output_column columns[] = { { "destination", OUTPUT_TEXT }, { "state", OUTPUT_TEXT },
 		{ "events", OUTPUT_NUMBER }, { "oldest_s", OUTPUT_NUMBER } };
 
-	return show_table(&usage, argc, argv,
+	return events_show_table(&usage, argc, argv,
 		"SELECT destination, state, count(*), greatest(0, extract(epoch FROM now() - min(created_at)))::bigint"
 		" FROM (SELECT destination, created_at, CASE WHEN refused_at IS NOT NULL THEN 'refused'"
 		" WHEN receipt = 'refused' THEN 'refused_there' WHEN receipted_at IS NOT NULL THEN receipt"
@@ -103,7 +101,7 @@ int command_events_inbox(int argc, char **argv)
 		{ "events", OUTPUT_NUMBER }, { "undelivered", OUTPUT_NUMBER }, { "oldest_s", OUTPUT_NUMBER },
 		{ "newest_s", OUTPUT_NUMBER } };
 
-	return show_table(&usage, argc, argv,
+	return events_show_table(&usage, argc, argv,
 		"SELECT origin, type, count(*), count(*) FILTER (WHERE delivered_at IS NULL),"
 		" greatest(0, extract(epoch FROM now() - min(received_at)))::bigint,"
 		" greatest(0, extract(epoch FROM now() - max(received_at)))::bigint"
@@ -114,7 +112,8 @@ int command_events_inbox(int argc, char **argv)
 static int run_ls(int argc, char **argv)
 {
 	static const struct command_option options[] = {
-		{ OPTION_REASON, "reason", "WORD", "only those: submitted, malformed, forged, expired, refused" },
+		{ OPTION_REASON, "reason", "WORD",
+			"only those: submitted, malformed, forged, expired, refused, webhook" },
 		{ OPTION_LIMIT, "limit", "N", "at most so many, the newest (50)" },
 		COMMAND_OPTION_CONFIG,
 		COMMAND_OPTION_OUTPUT,
@@ -142,7 +141,7 @@ static int run_ls(int argc, char **argv)
 		return line.exit_code;
 	(void)snprintf(limit, sizeof(limit), "%lld", (long long)number);
 	parameters[1] = limit;
-	return show_rows(&line,
+	return events_show_rows(&line,
 		"SELECT seq, to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'), reason, routing_key,"
 		" length(body), detail FROM homeward.dead_letters WHERE $1 = '' OR reason = $1"
 		" ORDER BY seq DESC LIMIT $2::bigint",
@@ -171,8 +170,10 @@ static int read_letter(struct database_session *session, const char *number, str
 	if (strcmp(reason, "submitted") != 0) {
 		exit_code = command_fail(EXIT_CODE_FAILED,
 			strcmp(reason, "forged") == 0 ? "dead letter %s was forged: nobody sends it again"
-						      : "dead letter %s came from another region, which has it still: "
-							"there, `homeward events resend ID`",
+			: strcmp(reason, "webhook") == 0
+				? "dead letter %s was taken here: `homeward events webhooks redeliver NAME`"
+				: "dead letter %s came from another region, which has it still: "
+				  "there, `homeward events resend ID`",
 			number);
 	} else {
 		bytes = PQunescapeBytea((const unsigned char *)PQgetvalue(rows, 0, 1), &size);
