@@ -145,16 +145,16 @@ static void a_reader_is_told_where_it_is(void **state)
 	say_everything(system);
 	answer = read_all(system, "", 0, "homeward.link.");
 	assert_int_equal(count_of(answer), 2);
-	assert_int_equal(number_of(answer, "last"), 13);
+	assert_int_equal(number_of(answer, "last"), 14);
 	(void)snprintf(run, sizeof(run), "%s", json_get_string(answer, "run"));
 	json_decref(answer);
-	assert_false(system_events_read(system, run, 13, "", &text));
-	answer = read_all(system, run, 12, "");
+	assert_false(system_events_read(system, run, 14, "", &text));
+	answer = read_all(system, run, 13, "");
 	assert_int_equal(count_of(answer), 1);
 	json_decref(answer);
 	/* Numbers of another process mean nothing here. */
-	answer = read_all(system, "another", 12, "");
-	assert_int_equal(count_of(answer), 13);
+	answer = read_all(system, "another", 13, "");
+	assert_int_equal(count_of(answer), 14);
 	json_decref(answer);
 	strbuf_release(&text);
 	system_events_destroy(system);
@@ -191,8 +191,8 @@ static void the_last_alarms_are_told(void **state)
 	system_events_alarms(system, 2, &text);
 	assert_int_equal(json_parse(text.data, text.length, &alarms, NULL), STATUS_OK);
 	assert_int_equal(json_array_size(alarms), 2);
-	assert_int_equal(number_of(json_array_get(alarms, 0), "number"), 12);
-	assert_int_equal(number_of(json_array_get(alarms, 1), "number"), 13);
+	assert_int_equal(number_of(json_array_get(alarms, 0), "number"), 13);
+	assert_int_equal(number_of(json_array_get(alarms, 1), "number"), 14);
 	json_decref(alarms);
 	strbuf_release(&text);
 	system_events_destroy(system);
