@@ -33,7 +33,6 @@
 #include "federation/shipment.h"
 
 #define LOCK_KEY "7451038219046512"
-#define SETTLE_MS 30000 /* for the broker to confirm a batch; then the connection is made anew */
 #define UPKEEP_EVERY_MS 1000
 #define PREPARED_FOR_MS                                                                                                \
 	5000          /* what has waited longer for its turn is read and gated anew: the policy may have changed */
@@ -139,24 +138,10 @@ static bool publish_parcel(struct worker *worker, const struct parcel *parcel, c
 
 /* ---- one batch ---- */
 
-/* Takes what the broker has said so far; waits for at most timeout_ms.  False when the broker was lost. */
-static bool pump(struct worker *worker, int64_t timeout_ms)
-{
-	struct broker_news news;
-
-	do {
-		if (!worker_listen(worker, timeout_ms, &news))
-			return false;
-		broker_news_release(&news);
-		timeout_ms = 0;
-	} while (news.happening != BROKER_NOTHING);
-	return true;
-}
-
 static bool wait_unblocked(struct worker *worker)
 {
 	while (broker_is_blocked(worker->broker)) {
-		if (atomic_load(&worker->is_stopping) || !pump(worker, WORKER_TURN_MS))
+		if (atomic_load(&worker->is_stopping) || !worker_pump(worker, WORKER_TURN_MS))
 			return false;
 	}
 	return true;
@@ -173,7 +158,7 @@ static bool publish_parcels(struct worker *worker, struct shipment *shipment)
 	for (size_t row = 0; row < shipment->parcels.count && is_fine; row++) {
 		const struct parcel *parcel = &shipment->parcels.parcels[row];
 
-		if (row % PUMP_EVERY == 0 && (!pump(worker, 0) || !wait_unblocked(worker)))
+		if (row % PUMP_EVERY == 0 && (!worker_pump(worker, 0) || !wait_unblocked(worker)))
 			return false;
 		if (parcel->state == PARCEL_REFUSED) {
 			is_fine = refuse_row(
@@ -187,27 +172,6 @@ static bool publish_parcels(struct worker *worker, struct shipment *shipment)
 	}
 	strbuf_release(&why);
 	return is_fine;
-}
-
-static bool wait_settled(struct worker *worker)
-{
-	int64_t end_ms = clock_monotonic_ms(clock_system()) + SETTLE_MS;
-
-	while (!confirms_all_settled(&worker->confirms)) {
-		if (!pump(worker, WORKER_TURN_MS))
-			return false;
-		if (broker_is_blocked(worker->broker)) {
-			/* Confirmations wait for the alarm to end, and it may last. */
-			end_ms = clock_monotonic_ms(clock_system()) + SETTLE_MS;
-			if (atomic_load(&worker->is_stopping))
-				return false;
-		}
-		if (clock_monotonic_ms(clock_system()) >= end_ms) {
-			worker_lose_broker(worker, "no confirmation in time");
-			return false;
-		}
-	}
-	return true;
 }
 
 /* What is written of the rows that the broker took, and of those that it did not. */
@@ -240,7 +204,7 @@ static bool mark_shipment(struct worker *worker, struct shipment *shipment, cons
 /* Until the broker has said all it will; also of what broke off: what was confirmed is confirmed. */
 static bool settle_shipment(struct worker *worker, struct shipment *shipment)
 {
-	bool is_whole = worker->broker != NULL && wait_settled(worker);
+	bool is_whole = worker->broker != NULL && worker_settle(worker);
 
 	shipment_settle(shipment, &worker->confirms);
 	return is_whole;
@@ -261,24 +225,6 @@ static bool carry(struct worker *worker, PGresult *rows, const struct marks *mar
 	is_whole = publish_parcels(worker, &shipment);
 	is_whole = settle_shipment(worker, &shipment) && is_whole;
 	return mark_shipment(worker, &shipment, marks) && is_whole;
-}
-
-/* Until rows may have come: a notification, or the time of one that was put off. */
-static void wait_for_rows(struct worker *worker)
-{
-	struct strbuf why = STRBUF_INIT;
-	bool is_notified = false;
-
-	for (int waited_ms = 0; waited_ms < 1000 && !is_notified && !atomic_load(&worker->is_stopping);
-		waited_ms += WORKER_TURN_MS) {
-		if (database_session_wait(worker->session, WORKER_TURN_MS, &is_notified, &why) != STATUS_OK) {
-			worker_lose_session(worker, why.data);
-			break;
-		}
-		if (!pump(worker, 0))
-			break;
-	}
-	strbuf_release(&why);
 }
 
 /* Broadcasts that a region has not receipted, to one such region.  False when something was lost. */
@@ -398,7 +344,7 @@ void publisher_work(struct worker *worker)
 	} else if (shipment_count(&first) == 0) {
 		shipment_release(worker, &first);
 		worker_succeed(worker);
-		wait_for_rows(worker);
+		worker_wait_notified(worker);
 	} else if (ship(worker, &first)) {
 		worker_succeed(worker);
 	} else {

@@ -17,6 +17,7 @@
 #define PATIENCE_MIN_MS 100
 #define PATIENCE_MAX_MS 5000
 #define SESSION_OPEN_MS 5000
+#define SETTLE_MS 30000    /* for the broker to confirm a batch; then the connection is made anew */
 #define STOP_GRACE_MS 3000 /* for a batch under way, before its connection is cut */
 
 static void *run(void *arg)
@@ -183,4 +184,55 @@ bool worker_listen(struct worker *worker, int64_t timeout_ms, struct broker_news
 		break;
 	}
 	return true;
+}
+
+bool worker_pump(struct worker *worker, int64_t timeout_ms)
+{
+	struct broker_news news;
+
+	do {
+		if (!worker_listen(worker, timeout_ms, &news))
+			return false;
+		broker_news_release(&news);
+		timeout_ms = 0;
+	} while (news.happening != BROKER_NOTHING);
+	return true;
+}
+
+bool worker_settle(struct worker *worker)
+{
+	int64_t end_ms = clock_monotonic_ms(clock_system()) + SETTLE_MS;
+
+	while (!confirms_all_settled(&worker->confirms)) {
+		if (!worker_pump(worker, WORKER_TURN_MS))
+			return false;
+		if (broker_is_blocked(worker->broker)) {
+			/* Confirmations wait for the alarm to end, and it may last. */
+			end_ms = clock_monotonic_ms(clock_system()) + SETTLE_MS;
+			if (atomic_load(&worker->is_stopping))
+				return false;
+		}
+		if (clock_monotonic_ms(clock_system()) >= end_ms) {
+			worker_lose_broker(worker, "no confirmation in time");
+			return false;
+		}
+	}
+	return true;
+}
+
+void worker_wait_notified(struct worker *worker)
+{
+	struct strbuf why = STRBUF_INIT;
+	bool is_notified = false;
+
+	for (int waited_ms = 0; waited_ms < 1000 && !is_notified && !atomic_load(&worker->is_stopping);
+		waited_ms += WORKER_TURN_MS) {
+		if (database_session_wait(worker->session, WORKER_TURN_MS, &is_notified, &why) != STATUS_OK) {
+			worker_lose_session(worker, why.data);
+			break;
+		}
+		if (!worker_pump(worker, 0))
+			break;
+	}
+	strbuf_release(&why);
 }

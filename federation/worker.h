@@ -76,4 +76,11 @@ void worker_succeed(struct worker *worker); /* the next failure is again a first
  */
 bool worker_listen(struct worker *worker, int64_t timeout_ms, struct broker_news *news_out);
 
+/* Takes what the broker has said so far; waits for at most timeout_ms.  False when the broker was lost. */
+bool worker_pump(struct worker *worker, int64_t timeout_ms);
+/* Until the broker has confirmed or refused each message of the batch.  False when it was lost, or when stopping. */
+bool worker_settle(struct worker *worker);
+/* A second, or until a NOTIFY on a channel that the session listens to. */
+void worker_wait_notified(struct worker *worker);
+
 #endif
