@@ -274,6 +274,8 @@ const struct setting settings_table[] = {
 		"An event waits this long for the earlier ones of its subject; then what is missing is announced as a gap."),
 	INTEGER("events.held_max", events.held_max, "10000", 1, 1000000, "",
 		"Events that wait for earlier ones, of all subjects; above it the oldest are let through."),
+	INTEGER("events.ledger_interval_s", events.ledger_interval_s, "3600", 0, DAY_S, "s",
+		"How long a window is of which each region of events.mesh is told what was sent to it; 0: it is told nothing."),
 
 	INTEGER("budgets.lookups_per_s", budgets.lookups_per_s, "20000", 0, 10000000, "",
 		"What one caller of another region may ask of this home, twice as much at once; 0 for no limit."),

@@ -7,7 +7,7 @@
 
 #include "cli/command.h"
 
-#define EVENTS_COLUMNS_MAX 10
+#define EVENTS_COLUMNS_MAX 12
 
 /* Rows of one statement, as they are. */
 int events_show_rows(const struct command_line *line, const char *sql, const char *const *parameters, int count,
@@ -25,5 +25,6 @@ int command_events_inbox(int argc, char **argv);
 int command_events_dead(int argc, char **argv);
 int command_events_resend(int argc, char **argv);
 int command_events_webhooks(int argc, char **argv);
+int command_events_ledger(int argc, char **argv);
 
 #endif

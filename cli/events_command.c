@@ -12,6 +12,7 @@ int command_events(int argc, char **argv)
 		{ "dead", command_events_dead, "events that could not be taken, and why; put one back" },
 		{ "webhooks", command_events_webhooks, "what waits for each webhook; pause, resume, redeliver" },
 		{ "resend", command_events_resend, "send an event of the outbox again" },
+		{ "ledger", command_events_ledger, "what regions sent each other, window by window, and what came" },
 		{ NULL, NULL, NULL },
 	};
 	static const struct command_group group = { "homeward events",

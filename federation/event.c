@@ -121,7 +121,7 @@ static enum status get_number(const json_t *envelope, const char *name, int64_t 
 
 static enum status check_origin(struct event *event, enum event_side side, struct strbuf *why)
 {
-	static const char *const own[] = { "originregion", "sequence", "skippedfrom", "exchangeid" };
+	static const char *const own[] = { "originregion", "sequence", "skippedfrom", "exchangeid", "outboxtime" };
 	const char *exchange;
 	enum status status = get_text(event->envelope, "originregion", REGION_SIZE - 1, false, &event->origin, why);
 
@@ -180,6 +180,8 @@ static enum status check_event(struct event *event, enum event_side side, struct
 		status = refuse(why, "destination", "not a region, nor \"all\"");
 	if (status == STATUS_OK)
 		status = check_time(envelope, "time", &time_us, why);
+	if (status == STATUS_OK)
+		status = check_time(envelope, "outboxtime", &time_us, why);
 	if (status == STATUS_OK)
 		status = check_time(envelope, "expirytime", &event->expires_wall_us, why);
 	if (status == STATUS_OK && json_object_get(envelope, "data") != NULL &&

@@ -2,7 +2,7 @@
 /*
  * One event: a CloudEvents 1.0 envelope in JSON, checked, and its routing key.
  * Pure.  Besides the specification's attributes: `destination` (a region, or
- * "all"), and four that only homeward sets: `originregion`, `sequence`, `skippedfrom` and `exchangeid`.
+ * "all"), and five that only homeward sets: `originregion`, `sequence`, `skippedfrom`, `exchangeid` and `outboxtime`.
  */
 #ifndef FEDERATION_EVENT_H
 #define FEDERATION_EVENT_H

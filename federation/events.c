@@ -9,6 +9,7 @@
 
 #include "federation/canary_sender.h"
 #include "federation/consumer.h"
+#include "federation/ledger_work.h"
 #include "federation/publisher.h"
 #include "federation/submission.h"
 #include "federation/submitter.h"
@@ -26,7 +27,7 @@ struct events {
 	struct system_events *system;
 	struct canary_sender *canary_sender; /* NULL: no mesh file, or canaries are off */
 	struct webhooks *webhooks;           /* NULL: there are none */
-	struct worker publisher, consumer, submitter, system_publisher, canary, webhooks_worker;
+	struct worker publisher, consumer, submitter, system_publisher, canary, ledger, webhooks_worker;
 };
 
 void events_submit(void *arg, struct http_request *request, const char *caller)
@@ -98,6 +99,7 @@ enum status events_start(const struct events_settings *settings, struct events *
 	events->canary.dsn = NULL;
 	events->webhooks_worker = make_worker(events, "webhooks", webhooks_work);
 	events->webhooks_worker.broker_settings.url = NULL;
+	events->ledger = make_worker(events, "ledger", ledger_work);
 	if (status == STATUS_OK)
 		status = confirms_init(&events->publisher.confirms, (size_t)settings->settings->events.in_flight_max);
 	if (status == STATUS_OK)
@@ -105,6 +107,8 @@ enum status events_start(const struct events_settings *settings, struct events *
 			&events->consumer.confirms, 2 * (size_t)settings->settings->events.prefetch); /* and receipts */
 	if (status == STATUS_OK)
 		status = confirms_init(&events->system_publisher.confirms, SYSTEM_BATCH_MAX);
+	if (status == STATUS_OK)
+		status = confirms_init(&events->ledger.confirms, 1);
 	if (status == STATUS_OK && events->system != NULL)
 		status = worker_start(&events->system_publisher, why);
 	if (status == STATUS_OK)
@@ -117,6 +121,8 @@ enum status events_start(const struct events_settings *settings, struct events *
 		status = worker_start(&events->canary, why);
 	if (status == STATUS_OK && events->webhooks != NULL)
 		status = worker_start(&events->webhooks_worker, why);
+	if (status == STATUS_OK && events->mesh != NULL)
+		status = worker_start(&events->ledger, why);
 	if (status != STATUS_OK) {
 		events_stop(events);
 		return status;
@@ -135,9 +141,11 @@ void events_stop(struct events *events)
 	worker_stop(&events->system_publisher);
 	worker_stop(&events->canary);
 	worker_stop(&events->webhooks_worker);
+	worker_stop(&events->ledger);
 	confirms_release(&events->publisher.confirms);
 	confirms_release(&events->consumer.confirms);
 	confirms_release(&events->system_publisher.confirms);
+	confirms_release(&events->ledger.confirms);
 	canary_sender_destroy(events->canary_sender);
 	webhooks_destroy(events->webhooks);
 	event_schemas_destroy(events->schemas);

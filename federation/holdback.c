@@ -64,8 +64,10 @@ static const char let_through[] =
 
 static const char take_due[] = TAKE_DUE
 	" marked AS (UPDATE homeward.held h SET is_taken = true FROM due WHERE h.place = due.place)"
-	" INSERT INTO homeward.inbox (origin, source, id, type, subject, destination, sequence, event, late)"
-	" SELECT origin, source, id, type, subject, destination, sequence, event, sequence <= last FROM due"
+	" INSERT INTO homeward.inbox (origin, source, id, type, subject, destination, sequence, event, late, "
+	"outbox_time)"
+	" SELECT origin, source, id, type, subject, destination, sequence, event, sequence <= last,"
+	" (event->>'outboxtime')::timestamptz FROM due"
 	" WHERE event IS NOT NULL ORDER BY origin, source, subject, destination, sequence, place"
 	" ON CONFLICT (origin, source, id) DO NOTHING";
 /* $2: why. */

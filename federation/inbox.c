@@ -18,6 +18,7 @@
 
 #include "base/json.h"
 #include "federation/canary_sender.h"
+#include "federation/ledger_work.h"
 #include "federation/order.h"
 #include "federation/receipts.h"
 
@@ -31,10 +32,11 @@ static const char write_streams[] =
 	" ON CONFLICT (origin, source, subject, destination) DO UPDATE SET last = greatest(s.last, EXCLUDED.last)";
 static const char write_events[] =
 	"WITH written AS (INSERT INTO homeward.inbox"
-	" (origin, source, id, type, subject, destination, sequence, event, late)"
+	" (origin, source, id, type, subject, destination, sequence, event, late, outbox_time)"
 	" SELECT e->>'originregion', e->>'source', e->>'id', e->>'type', coalesce(e->>'subject', ''), "
 	"e->>'destination',"
-	" coalesce(e->>'sequence', '0')::bigint, e, late FROM (SELECT t::jsonb AS e, late, n"
+	" coalesce(e->>'sequence', '0')::bigint, e, late, (e->>'outboxtime')::timestamptz FROM (SELECT t::jsonb AS e, "
+	"late, n"
 	" FROM unnest($1::text[], $2::bool[]) WITH ORDINALITY AS u(t, late, n) ORDER BY n) AS given"
 	" ON CONFLICT (origin, source, id) DO NOTHING RETURNING late, origin)"
 	" SELECT count(*), count(*) FILTER (WHERE late), (SELECT coalesce(json_object_agg(origin, n), '{}')"
@@ -337,7 +339,7 @@ static enum status write_other(struct worker *worker, const struct arrival *arri
 		return STATUS_OK;
 	if (strcmp(arrival->event.type, RECEIPT_TYPE) == 0)
 		return receipts_take(worker, &arrival->event, why);
-	return STATUS_OK;
+	return ledger_is_message(&arrival->event) ? ledger_keep(worker, &arrival->event, why) : STATUS_OK;
 }
 
 /* By origin: what was given to the inbox, less what it took. */

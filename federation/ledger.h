@@ -5,7 +5,7 @@
  *
  * A window is a span of time by the clock of the source's database; an event belongs
  * to the one in which its row of the outbox was made.  The event says it itself
- * (`recordedtime`), so that both sides put it into the same window whatever their
+ * (`outboxtime`), so that both sides put it into the same window whatever their
  * clocks show.
  */
 #ifndef FEDERATION_LEDGER_H
@@ -27,7 +27,7 @@ int64_t ledger_settle_s(int64_t interval_s);
  */
 bool ledger_window_next(int64_t from_s, int64_t now_s, int64_t interval_s, struct ledger_window *window_out);
 
-/* An event's place in a window.  `at` is its recordedtime in UTC with microseconds, so that texts compare as times. */
+/* An event's place in a window.  `at` is its outboxtime in UTC with microseconds, so that texts compare as times. */
 struct ledger_key {
 	const char *at, *source, *id; /* borrowed */
 };

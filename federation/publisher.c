@@ -38,14 +38,16 @@
 	5000          /* what has waited longer for its turn is read and gated anew: the policy may have changed */
 #define PUMP_EVERY 64 /* messages written between looks at what the broker says */
 
+#define CREATED_AT "to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')"
+
 /* The columns, and of which rows: those that wait, or broadcasts for one region again. */
 #define READ_ROWS                                                                                                      \
 	"SELECT seq, destination, type, id, (attributes - '{sequence,skippedfrom}'::text[] || "                        \
 	"jsonb_strip_nulls(jsonb_build_object('specversion', '1.0',"                                                   \
 	" 'id', id, 'source', source, 'type', type, 'subject', nullif(aggregateid, ''), 'destination', destination,"   \
 	" 'originregion', $1::text, 'sequence', CASE WHEN sequence > 0 THEN lpad(sequence::text, 18, '0') END,"        \
-	" 'time', coalesce(attributes->>'time', to_char(created_at AT TIME ZONE 'UTC', "                               \
-	"'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')), 'skippedfrom', lpad(skipped_from::text, 18, '0')))"                    \
+	" 'time', coalesce(attributes->>'time', " CREATED_AT "), 'outboxtime', " CREATED_AT ","                        \
+	" 'skippedfrom', lpad(skipped_from::text, 18, '0')))"                                                          \
 	" || CASE WHEN payload IS NULL THEN '{}'::jsonb ELSE jsonb_build_object('data', payload) END)::text, caller"
 #define READ_FROM                                                                                                      \
 	" FROM homeward.outbox o LEFT JOIN LATERAL (SELECT min(sequence) AS skipped_from FROM (SELECT k.sequence,"     \

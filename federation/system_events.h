@@ -68,6 +68,12 @@ struct system_gap {
 };
 /* Events of one source and subject that did not come. */
 void system_say_gap(struct system_events *system, const struct system_gap *gap);
+struct system_ledger {
+	const char *from, *to, *since, *until;
+	int64_t sent, taken, missing, extra;
+};
+/* What one region sent this one in that time is not what this one has. */
+void system_say_ledger(struct system_events *system, const struct system_ledger *ledger);
 
 /* Nothing is sent to a webhook any more until it is resumed. */
 void system_say_webhook_paused(struct system_events *system, const char *webhook, const char *reason);

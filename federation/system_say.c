@@ -127,6 +127,17 @@ void system_say_webhook_paused(struct system_events *system, const char *webhook
 		json_pack("{s:s,s:s,s:s}", "webhook", webhook, "reason", reason, "at", now(at)));
 }
 
+void system_say_ledger(struct system_events *system, const struct system_ledger *ledger)
+{
+	char at[CLOCK_TEXT_SIZE];
+
+	system_events_say(system, "homeward.ledger.difference",
+		json_pack("{s:s,s:s,s:s,s:s,s:I,s:I,s:I,s:I,s:s}", "from", ledger->from, "to", ledger->to, "since",
+			ledger->since, "until", ledger->until, "sent", (json_int_t)ledger->sent, "taken",
+			(json_int_t)ledger->taken, "missing", (json_int_t)ledger->missing, "extra",
+			(json_int_t)ledger->extra, "at", now(at)));
+}
+
 /* ---- what runs out ---- */
 
 static struct system_expiry *find_expiry(struct system_expiries *expiries, const char *kind, const char *subject)

@@ -84,6 +84,10 @@ static void test_origin_is_only_homewards(void **state)
 	expect("{" BASE ",\"originregion\":\"na\",\"sequence\":\"9\",\"skippedfrom\":\"10\"}", EVENT_CARRIED,
 		"skippedfrom");
 	expect("{" BASE ",\"skippedfrom\":\"7\"}", EVENT_SUBMITTED, "only homeward");
+	expect("{" BASE ",\"originregion\":\"na\",\"outboxtime\":\"2026-11-21T04:12:09.000001Z\"}", EVENT_CARRIED,
+		NULL);
+	expect("{" BASE ",\"originregion\":\"na\",\"outboxtime\":\"yesterday\"}", EVENT_CARRIED, "outboxtime");
+	expect("{" BASE ",\"outboxtime\":\"2026-11-21T04:12:09Z\"}", EVENT_SUBMITTED, "only homeward");
 }
 
 static void test_keys(void **state)

@@ -54,6 +54,8 @@ static int64_t number_of(const json_t *answer, const char *member)
 
 static void say_everything(struct system_events *system)
 {
+	static const struct system_ledger ledger = { "na", "eu", "2026-11-21T04:00:00.000000Z",
+		"2026-11-21T05:00:00.000000Z", 7200, 7197, 3, 0 };
 	static const struct system_gap gap = { 12, "na", "/billing", 17, 18, 30000, false };
 	struct system_log_alarm budget = { "budget_misses", "na", "cs-auth", NULL, -1 };
 	struct system_log_alarm full = { "write_failed", NULL, NULL, "no space left", 17 };
@@ -72,6 +74,7 @@ static void say_everything(struct system_events *system)
 	system_say_travel(system, "5d1c0a4be1f2a7c3", "ap", "eu", 1200, 28800);
 	system_say_gap(system, &gap);
 	system_say_webhook_paused(system, "billing", "gone");
+	system_say_ledger(system, &ledger);
 }
 
 static void all_that_is_said_follows_its_schema(void **state)
@@ -86,7 +89,7 @@ static void all_that_is_said_follows_its_schema(void **state)
 	assert_int_equal(event_schemas_load("", &schemas, &why), STATUS_OK);
 	say_everything(system);
 	answer = read_all(system, "", 0, "");
-	assert_int_equal(count_of(answer), 14);
+	assert_int_equal(count_of(answer), 15);
 	json_array_foreach(json_object_get(answer, "events"), i, row)
 	{
 		const json_t *envelope = json_object_get(row, "event");
@@ -145,16 +148,16 @@ static void a_reader_is_told_where_it_is(void **state)
 	say_everything(system);
 	answer = read_all(system, "", 0, "homeward.link.");
 	assert_int_equal(count_of(answer), 2);
-	assert_int_equal(number_of(answer, "last"), 14);
+	assert_int_equal(number_of(answer, "last"), 15);
 	(void)snprintf(run, sizeof(run), "%s", json_get_string(answer, "run"));
 	json_decref(answer);
-	assert_false(system_events_read(system, run, 14, "", &text));
-	answer = read_all(system, run, 13, "");
+	assert_false(system_events_read(system, run, 15, "", &text));
+	answer = read_all(system, run, 14, "");
 	assert_int_equal(count_of(answer), 1);
 	json_decref(answer);
 	/* Numbers of another process mean nothing here. */
-	answer = read_all(system, "another", 13, "");
-	assert_int_equal(count_of(answer), 14);
+	answer = read_all(system, "another", 14, "");
+	assert_int_equal(count_of(answer), 15);
 	json_decref(answer);
 	strbuf_release(&text);
 	system_events_destroy(system);
@@ -191,8 +194,8 @@ static void the_last_alarms_are_told(void **state)
 	system_events_alarms(system, 2, &text);
 	assert_int_equal(json_parse(text.data, text.length, &alarms, NULL), STATUS_OK);
 	assert_int_equal(json_array_size(alarms), 2);
-	assert_int_equal(number_of(json_array_get(alarms, 0), "number"), 13);
-	assert_int_equal(number_of(json_array_get(alarms, 1), "number"), 14);
+	assert_int_equal(number_of(json_array_get(alarms, 0), "number"), 14);
+	assert_int_equal(number_of(json_array_get(alarms, 1), "number"), 15);
 	json_decref(alarms);
 	strbuf_release(&text);
 	system_events_destroy(system);
