@@ -193,6 +193,8 @@ static const struct http_route routes[] = {
 	{ "GET", "/admin/v1/subjects/erasures", service_erasures },
 	{ "POST", "/admin/v1/subjects/flag", service_flag },
 	{ "POST", "/admin/v1/subjects/report", subject_report },
+	{ "GET", "/admin/v1/subjects/master-key", service_master_key },
+	{ "POST", "/admin/v1/subjects/master-key", service_change_master_key },
 };
 
 const struct http_route *admin_routes(size_t *count_out)

@@ -200,6 +200,7 @@ static void do_upkeep(void *arg)
 	service_changes_tend(service);
 	service_log_tend(service);
 	service_forget_tend(service);
+	service_keys_tend(service);
 	if (!service->is_migrated) {
 		enum status status = migrate(service, &why);
 		service->is_migrated = status == STATUS_OK;

@@ -68,6 +68,13 @@ struct service {
 	} seen;
 	bool is_migrated; /* control loop only, after start */
 	int telling;      /* other regions being told to forget; control loop only */
+	struct {          /* another master key; control loop only, but `rewrapped` */
+		bool is_busy;
+		int64_t began_ms, pass_ms; /* began_ms: when this process saw that it is under way; 0: it is not */
+		size_t store, found, unreadable; /* the last two: in this pass */
+		char after[80];
+		atomic_uint_fast64_t rewrapped;
+	} rekeying;
 
 	int64_t changes_heard_ms; /* when what hears of changes was last connected; 0 never; control loop only */
 
@@ -149,6 +156,14 @@ void service_flag(void *service, struct http_request *request);
 void service_forget(void *service, struct http_request *request, const char *region);
 /* Once a second on the control loop: tells regions that have not acknowledged yet. */
 void service_forget_tend(struct service *service);
+
+/* ---- service_keys.c: another master key for the subjects' keys ---- */
+
+/* GET and POST /admin/v1/subjects/master-key. */
+void service_master_key(void *service, struct http_request *request);
+void service_change_master_key(void *service, struct http_request *request);
+/* Once a second on the control loop: goes on with it. */
+void service_keys_tend(struct service *service);
 
 /* ---- service_changes.c: what changed elsewhere ---- */
 

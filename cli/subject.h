@@ -9,6 +9,7 @@
 /* ---- one function a subcommand: a new one is a line here and a row in subject_command.c ---- */
 
 int subject_access_report(int argc, char **argv);
+int subject_change_master_key(int argc, char **argv);
 int subject_restrict(int argc, char **argv);
 int subject_unrestrict(int argc, char **argv);
 

@@ -196,6 +196,7 @@ int command_subject(int argc, char **argv)
 			"nothing of it crosses any more but what the policy lets a restricted one" },
 		{ "unrestrict", subject_unrestrict, "take that back" },
 		{ "access-report", subject_access_report, "what crossed about it, with a receipt of each entry" },
+		{ "change-master-key", subject_change_master_key, "another key around all subjects' keys" },
 		{ NULL, NULL, NULL },
 	};
 	static const struct command_group group = { "homeward subject", "What people may ask for about their data.",

@@ -8,7 +8,8 @@
  * Keys are wrapped with AES-256-GCM under a random nonce, with the row's name as
  * associated data, so that a wrapped key moved to another row does not open.
  *
- * The lock guards epochs only; masters never change while the process runs.
+ * Whoever changes keys holds `writing`, copies them, writes the file, and then puts
+ * the copy in their place under `lock`, so that readers never wait for the disk.
  */
 #include "policy/keyring.h"
 
@@ -54,7 +55,8 @@ struct keyring {
 	char *path;
 	const struct clock_source *clock;
 	int64_t epoch_us, keep_us;
-	pthread_mutex_t lock;
+	pthread_mutex_t writing;
+	pthread_mutex_t lock; /* of keys */
 	struct keys keys;
 	atomic_uint_fast64_t generation;
 };
@@ -205,27 +207,45 @@ static bool turn(struct keys *keys, int64_t now_us, int64_t epoch_us, int64_t ke
 	return has_changed;
 }
 
+/* A copy to be changed; end_change() has to follow. */
+static void begin_change(struct keyring *keyring, struct keys *keys)
+{
+	pthread_mutex_lock(&keyring->writing);
+	pthread_mutex_lock(&keyring->lock);
+	*keys = keyring->keys;
+	pthread_mutex_unlock(&keyring->lock);
+}
+
+/* The file first, so that no key is used that a restart would not find. */
+static enum status end_change(struct keyring *keyring, struct keys *keys, bool has_changed, struct strbuf *why)
+{
+	enum status status = has_changed ? write_file(keyring->path, keys, why) : STATUS_OK;
+
+	if (has_changed && status == STATUS_OK) {
+		pthread_mutex_lock(&keyring->lock);
+		keyring->keys = *keys;
+		pthread_mutex_unlock(&keyring->lock);
+	}
+	pthread_mutex_unlock(&keyring->writing);
+	OPENSSL_cleanse(keys, sizeof(*keys));
+	return status;
+}
+
 enum status keyring_tend(struct keyring *keyring, struct strbuf *why)
 {
-	enum status status = STATUS_OK;
 	struct keys keys;
+	enum status status;
+	bool has_changed;
+	uint32_t epoch;
 
-	/* Only this function writes, and it is called by one thread, so nothing changes between the two locks. */
-	pthread_mutex_lock(&keyring->lock);
-	keys = keyring->keys;
-	pthread_mutex_unlock(&keyring->lock);
-	if (!turn(&keys, clock_wall_us(keyring->clock), keyring->epoch_us, keyring->keep_us))
-		goto out;
-	status = write_file(keyring->path, &keys, why);
-	if (status != STATUS_OK)
-		goto out;
-	pthread_mutex_lock(&keyring->lock);
-	keyring->keys = keys;
-	pthread_mutex_unlock(&keyring->lock);
-	keyring_subjects_changed(keyring);
-	LOG_INFO("subject_epoch", "epoch", log_number(keys.epochs[keys.epoch_count - 1].number));
-out:
-	OPENSSL_cleanse(&keys, sizeof(keys));
+	begin_change(keyring, &keys);
+	has_changed = turn(&keys, clock_wall_us(keyring->clock), keyring->epoch_us, keyring->keep_us);
+	epoch = keys.epochs[keys.epoch_count - 1].number;
+	status = end_change(keyring, &keys, has_changed, why);
+	if (has_changed && status == STATUS_OK) {
+		keyring_subjects_changed(keyring);
+		LOG_INFO("subject_epoch", "epoch", log_number(epoch));
+	}
 	return status;
 }
 
@@ -260,6 +280,66 @@ void keyring_subjects_changed(struct keyring *keyring)
 	atomic_fetch_add_explicit(&keyring->generation, 1, memory_order_acq_rel);
 }
 
+/* ---- master keys ---- */
+
+size_t keyring_masters(struct keyring *keyring, uint32_t *first_out)
+{
+	size_t count;
+
+	pthread_mutex_lock(&keyring->lock);
+	*first_out = keyring->keys.masters[0].id;
+	count = keyring->keys.master_count;
+	pthread_mutex_unlock(&keyring->lock);
+	return count;
+}
+
+enum status keyring_add_master(struct keyring *keyring, struct strbuf *why)
+{
+	struct keys keys;
+	bool is_free;
+	enum status status;
+
+	begin_change(keyring, &keys);
+	is_free = keys.master_count == 1;
+	if (is_free) {
+		keys.masters[1] = keys.masters[0];
+		keys.masters[0].id = keys.masters[1].id + 1;
+		random_fill(random_system(), keys.masters[0].key, KEYRING_KEY_SIZE);
+		keys.master_count = 2;
+	}
+	status = end_change(keyring, &keys, is_free, why);
+	if (is_free || status != STATUS_OK)
+		return status;
+	strbuf_adds(why, "an earlier master key is still being replaced");
+	return STATUS_CONFLICT;
+}
+
+enum status keyring_drop_masters(struct keyring *keyring, struct strbuf *why)
+{
+	struct keys keys;
+	bool has_changed;
+
+	begin_change(keyring, &keys);
+	has_changed = keys.master_count > 1;
+	OPENSSL_cleanse(&keys.masters[1], (keys.master_count - 1) * sizeof(keys.masters[0]));
+	keys.master_count = 1;
+	return end_change(keyring, &keys, has_changed, why);
+}
+
+/* The master that wraps, or the one of this number; false when there is none. */
+static bool copy_master(struct keyring *keyring, const uint32_t *id, struct master *master_out)
+{
+	bool is_there = false;
+
+	pthread_mutex_lock(&keyring->lock);
+	for (size_t i = 0; i < keyring->keys.master_count && !is_there; i++) {
+		is_there = id == NULL || keyring->keys.masters[i].id == *id;
+		*master_out = keyring->keys.masters[i];
+	}
+	pthread_mutex_unlock(&keyring->lock);
+	return is_there;
+}
+
 /* ---- wrapping ---- */
 
 static bool seal(EVP_CIPHER_CTX *context, const struct master *master, const char *ref, const void *text, size_t size,
@@ -277,16 +357,18 @@ static bool seal(EVP_CIPHER_CTX *context, const struct master *master, const cha
 
 bool keyring_seal(struct keyring *keyring, const char *ref, const void *text, size_t size, uint8_t *sealed_out)
 {
-	const struct master *master = &keyring->keys.masters[0];
 	EVP_CIPHER_CTX *context = EVP_CIPHER_CTX_new();
+	struct master master;
 	bool is_done;
 
+	must(copy_master(keyring, NULL, &master));
 	sealed_out[0] = WRAP_VERSION;
 	for (int i = 0; i < 4; i++)
-		sealed_out[1 + i] = (uint8_t)(master->id >> (24 - 8 * i));
+		sealed_out[1 + i] = (uint8_t)(master.id >> (24 - 8 * i));
 	random_fill(random_system(), sealed_out + NONCE_AT, NONCE_SIZE);
-	is_done = context != NULL && seal(context, master, ref, text, size, sealed_out);
+	is_done = context != NULL && seal(context, &master, ref, text, size, sealed_out);
 	EVP_CIPHER_CTX_free(context);
+	OPENSSL_cleanse(&master, sizeof(master));
 	return is_done;
 }
 
@@ -307,6 +389,7 @@ static bool unseal(EVP_CIPHER_CTX *context, const struct master *master, const c
 bool keyring_unseal(struct keyring *keyring, const char *ref, const uint8_t *sealed, size_t size, uint8_t *text_out)
 {
 	EVP_CIPHER_CTX *context = NULL;
+	struct master master = { .id = 0 };
 	bool is_open = false;
 	uint32_t id = 0;
 
@@ -316,10 +399,10 @@ bool keyring_unseal(struct keyring *keyring, const char *ref, const uint8_t *sea
 	for (int i = 0; i < 4; i++)
 		id = id << 8 | sealed[1 + i];
 	context = EVP_CIPHER_CTX_new();
-	for (size_t i = 0; context != NULL && !is_open && i < keyring->keys.master_count; i++)
-		is_open = keyring->keys.masters[i].id == id &&
-			  unseal(context, &keyring->keys.masters[i], ref, sealed, size, text_out);
+	is_open = context != NULL && copy_master(keyring, &id, &master) &&
+		  unseal(context, &master, ref, sealed, size, text_out);
 	EVP_CIPHER_CTX_free(context);
+	OPENSSL_cleanse(&master, sizeof(master));
 	if (!is_open)
 		OPENSSL_cleanse(text_out, size);
 	return is_open;
@@ -346,6 +429,7 @@ static struct keyring *make(const char *path, const struct clock_source *clock)
 
 	if (keyring == NULL)
 		return NULL;
+	must(pthread_mutex_init(&keyring->writing, NULL) == 0);
 	must(pthread_mutex_init(&keyring->lock, NULL) == 0);
 	keyring->clock = clock;
 	keyring->path = strdup(path);
@@ -410,6 +494,7 @@ void keyring_destroy(struct keyring *keyring)
 {
 	if (keyring == NULL)
 		return;
+	pthread_mutex_destroy(&keyring->writing);
 	pthread_mutex_destroy(&keyring->lock);
 	OPENSSL_cleanse(&keyring->keys, sizeof(keyring->keys));
 	free(keyring->path);

@@ -52,7 +52,16 @@ void keyring_epoch(struct keyring *keyring, uint32_t *epoch_out, uint8_t key_out
 /* The n-th epoch kept, newest first; false past the last. */
 bool keyring_epoch_at(struct keyring *keyring, size_t n, uint32_t *epoch_out, uint8_t key_out[KEYRING_KEY_SIZE]);
 
+/* How many master keys there are, and the number of the one that wraps.  More than one: what the others wrapped is still
+ * to be wrapped anew. */
+size_t keyring_masters(struct keyring *keyring, uint32_t *first_out);
+/* A new one, which wraps from now on; the file is written first.  STATUS_CONFLICT while there is an earlier one. */
+MUST_CHECK enum status keyring_add_master(struct keyring *keyring, struct strbuf *why);
+/* Destroys all but the one that wraps: what they wrapped can never be opened again. */
+MUST_CHECK enum status keyring_drop_masters(struct keyring *keyring, struct strbuf *why);
+
 #define KEYRING_SEALED_EXTRA 33 /* what sealing adds */
+#define KEYRING_MASTER_AT 1     /* where the sealed text has its master's number, 4 bytes, highest first */
 
 /* Any text, sealed for the row named `ref`; size + KEYRING_SEALED_EXTRA bytes come out.  False only when OpenSSL
  * fails. */

@@ -109,6 +109,52 @@ static void a_wrapped_key_opens_in_its_own_row_only(void **state)
 	close_bench(&bench);
 }
 
+static void a_new_master_wraps_and_the_earlier_opens_until_it_is_dropped(void **state)
+{
+	struct ring_bench bench;
+	struct keyring *keyring = NULL, *read = NULL;
+	struct strbuf why = STRBUF_INIT;
+	uint8_t key[KEYRING_KEY_SIZE] = "a key of thirty-two bytes or so", back[KEYRING_KEY_SIZE];
+	uint8_t early[KEYRING_WRAPPED_SIZE], late[KEYRING_WRAPPED_SIZE];
+	uint32_t master = 0;
+	(void)state;
+
+	open_bench(&bench);
+	assert_int_equal(keyring_open(&bench.settings, &bench.clock.source, &keyring, &why), STATUS_OK);
+	assert_true(keyring_wrap(keyring, "k1.a", key, early));
+	assert_int_equal(keyring_masters(keyring, &master), 1);
+	assert_int_equal(master, 1);
+	assert_int_equal(keyring_add_master(keyring, &why), STATUS_OK);
+	assert_int_equal(keyring_add_master(keyring, &why), STATUS_CONFLICT);
+	assert_int_equal(keyring_masters(keyring, &master), 2);
+	assert_int_equal(master, 2);
+	assert_true(keyring_wrap(keyring, "k1.a", key, late));
+	assert_int_equal(late[KEYRING_MASTER_AT + 3], 2);
+	assert_true(keyring_unwrap(keyring, "k1.a", early, sizeof(early), back));
+	assert_memory_equal(back, key, sizeof(key));
+	/* The file has both, whoever opens it next. */
+	assert_int_equal(keyring_read(bench.path, &read, &why), STATUS_OK);
+	assert_int_equal(keyring_masters(read, &master), 2);
+	assert_true(keyring_unwrap(read, "k1.a", late, sizeof(late), back));
+	keyring_destroy(read);
+	assert_int_equal(keyring_drop_masters(keyring, &why), STATUS_OK);
+	assert_int_equal(keyring_masters(keyring, &master), 1);
+	assert_false(keyring_unwrap(keyring, "k1.a", early, sizeof(early), back));
+	assert_true(keyring_unwrap(keyring, "k1.a", late, sizeof(late), back));
+	assert_int_equal(keyring_read(bench.path, &read, &why), STATUS_OK);
+	assert_false(keyring_unwrap(read, "k1.a", early, sizeof(early), back));
+	keyring_destroy(read);
+	/* One that cannot be written is not used. */
+	assert_int_equal(remove(bench.path), 0);
+	assert_int_equal(mkdir(bench.path, 0700), 0);
+	assert_int_not_equal(keyring_add_master(keyring, &why), STATUS_OK);
+	assert_int_equal(keyring_masters(keyring, &master), 1);
+	assert_int_equal(rmdir(bench.path), 0);
+	keyring_destroy(keyring);
+	strbuf_release(&why);
+	close_bench(&bench);
+}
+
 static void epochs_turn_and_old_keys_are_destroyed(void **state)
 {
 	struct strbuf why = STRBUF_INIT;
@@ -457,6 +503,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_keyring_is_made_once_for_its_owner_only),
 		cmocka_unit_test(a_wrapped_key_opens_in_its_own_row_only),
+		cmocka_unit_test(a_new_master_wraps_and_the_earlier_opens_until_it_is_dropped),
 		cmocka_unit_test(epochs_turn_and_old_keys_are_destroyed),
 		cmocka_unit_test(subjects_are_hmacs_as_documented),
 		WITH_DATABASE(an_id_without_a_key_gets_the_epochs_pseudonym_and_no_key),
