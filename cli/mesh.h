@@ -41,6 +41,13 @@ json_t *mesh_ask_daemon(const char *admin, const char *config);
 /* Between two looks; what was printed is seen before. */
 void mesh_pause(int64_t seconds);
 
+/* -1 is unknown. */
+struct mesh_number_text {
+	char text[24];
+};
+const char *mesh_number(int64_t value, enum output_format format, struct mesh_number_text *text);
+
+int mesh_run_retire(int argc, char **argv);
 int mesh_run_status(int argc, char **argv);
 int mesh_run_heal(int argc, char **argv);
 int mesh_run_pause(int argc, char **argv);

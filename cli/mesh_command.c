@@ -310,6 +310,7 @@ static const struct command_entry entries[] = {
 	{ "heal", mesh_run_heal, "restart broken links where that loses nothing" },
 	{ "pause", mesh_run_pause, "stop one link; its events wait in their buffer" },
 	{ "resume", mesh_run_resume, "let a paused link go on" },
+	{ "retire", mesh_run_retire, "take a region out: drain it, then remove what is its" },
 	{ "verify", run_verify, "coded checks, and a try at the lock" },
 	{ NULL, NULL, NULL },
 };

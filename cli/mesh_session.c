@@ -74,3 +74,11 @@ void mesh_pause(int64_t seconds)
 	fflush(stdout);
 	nanosleep(&pause, NULL);
 }
+
+const char *mesh_number(int64_t value, enum output_format format, struct mesh_number_text *text)
+{
+	if (value < 0)
+		return format == OUTPUT_TABLE ? "unknown" : NULL;
+	(void)snprintf(text->text, sizeof(text->text), "%lld", (long long)value);
+	return text->text;
+}

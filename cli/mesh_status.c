@@ -22,25 +22,13 @@ struct status_request {
 
 /* ---- showing ---- */
 
-struct number_text {
-	char text[24];
-};
-
-static const char *number(int64_t value, enum output_format format, struct number_text *text)
-{
-	if (value < 0)
-		return format == OUTPUT_TABLE ? "unknown" : NULL;
-	(void)snprintf(text->text, sizeof(text->text), "%lld", (long long)value);
-	return text->text;
-}
-
 static bool show_link(const struct mesh *mesh, const struct mesh_link_status *link, const struct mesh_link_word *word,
 	enum output_format format, struct output *output)
 {
 	static const struct mesh_link_word unknown = { -1, -1, -1, -1, -1, -1, -1, -1, -1 };
 	const struct mesh_link_word *shown = word != NULL ? word : &unknown;
 	struct strbuf reason = STRBUF_INIT;
-	struct number_text texts[9];
+	struct mesh_number_text texts[9];
 	bool is_green;
 
 	mesh_link_reason(mesh, link, word, &reason);
@@ -52,15 +40,15 @@ static bool show_link(const struct mesh *mesh, const struct mesh_link_status *li
 				   link->state,
 				   link->has_binding ? "true" : "false",
 				   link->has_consumer ? "true" : "false",
-				   link->has_buffer ? number(link->message_count, format, &texts[0]) : NULL,
-				   number(shown->canary_age_ms, format, &texts[1]),
-				   number(shown->round_trip_p50_ms, format, &texts[2]),
-				   number(shown->round_trip_p99_ms, format, &texts[3]),
-				   number(shown->duplicates, format, &texts[4]),
-				   number(shown->gaps, format, &texts[5]),
-				   number(shown->unreceipted, format, &texts[6]),
-				   number(shown->certificate_days, format, &texts[7]),
-				   number(shown->alarms, format, &texts[8]),
+				   link->has_buffer ? mesh_number(link->message_count, format, &texts[0]) : NULL,
+				   mesh_number(shown->canary_age_ms, format, &texts[1]),
+				   mesh_number(shown->round_trip_p50_ms, format, &texts[2]),
+				   mesh_number(shown->round_trip_p99_ms, format, &texts[3]),
+				   mesh_number(shown->duplicates, format, &texts[4]),
+				   mesh_number(shown->gaps, format, &texts[5]),
+				   mesh_number(shown->unreceipted, format, &texts[6]),
+				   mesh_number(shown->certificate_days, format, &texts[7]),
+				   mesh_number(shown->alarms, format, &texts[8]),
 				   reason.data,
 			   });
 	strbuf_release(&reason);

@@ -89,6 +89,7 @@ struct mesh {
 MUST_CHECK enum status mesh_parse(
 	const char *name, const char *text, size_t size, struct mesh **mesh_out, struct strbuf *errors);
 MUST_CHECK enum status mesh_load(const char *path, struct mesh **mesh_out, struct strbuf *errors);
+#define MESH_FILE_BYTES_MAX (4 << 20)
 void mesh_destroy(struct mesh *mesh);
 /* The region's index, or mesh->region_count. */
 size_t mesh_region_find(const struct mesh *mesh, const char *name);
@@ -271,6 +272,61 @@ enum mesh_heal_outcome { MESH_HEAL_LEFT, MESH_HEAL_WOULD_RESTART, MESH_HEAL_REST
 enum mesh_heal_outcome mesh_heal_link(const struct mesh *mesh, const struct mesh_api *api,
 	const struct mesh_link_status *link, bool is_dry_run, struct strbuf *why);
 const char *mesh_heal_outcome_name(enum mesh_heal_outcome outcome);
+
+/* ---- changing the mesh file: mesh_file_edit.c ---- */
+
+/*
+ * The text of a mesh file that can be read, less a region and its links, or with one more; all else stays as it is.
+ * entry: as the file has it; peers: names to link it with, where the file lists links.  STATUS_CONFLICT when that
+ * cannot be done.
+ */
+MUST_CHECK enum status mesh_file_without(
+	const char *text, size_t size, const char *region, struct strbuf *changed, struct strbuf *why);
+MUST_CHECK enum status mesh_file_with(const char *text, size_t size, const char *region, json_t *entry,
+	const json_t *peers, struct strbuf *changed, struct strbuf *why);
+/* Keeps a copy of the file beside it, whose path is added to `backup`, and replaces it. */
+MUST_CHECK enum status mesh_file_save(
+	const char *path, const struct strbuf *changed, struct strbuf *backup, struct strbuf *why);
+
+/* ---- retiring a region: mesh_retire.c ---- */
+
+struct mesh_retirement {
+	const struct mesh *whole, *left; /* left: without the region */
+	size_t region;                   /* in whole */
+	bool is_gone;                    /* its broker is not asked */
+	struct mesh_api api;             /* of left */
+	struct mesh_api own_api;         /* of whole, for the region's own broker; unused when it is gone */
+};
+
+struct mesh_waiting {
+	size_t from, to;               /* in whole */
+	int64_t buffered, unreceipted; /* -1: unknown */
+};
+/* How many may not arrive: what is in the buffer has no receipt either. */
+int64_t mesh_waiting_count(const struct mesh_waiting *waiting);
+
+enum mesh_retire_verdict {
+	MESH_RETIRE_MAY,
+	MESH_RETIRE_WOULD_LOSE,
+	MESH_RETIRE_UNKNOWN,    /* nothing is known to wait, but not everybody could be asked */
+	MESH_RETIRE_OTHER_COUNT /* more than was confirmed */
+};
+
+/* Whether the region's own broker answers. */
+MUST_CHECK enum status mesh_retire_reach(const struct mesh_retirement *retirement, struct strbuf *why);
+/* matrix: of a daemon, or NULL.  Returns how many links it has told of, at most max. */
+size_t mesh_retire_look(
+	const struct mesh_retirement *retirement, const json_t *matrix, struct mesh_waiting *waiting, size_t max);
+/* lose: how many events may be given up; -1 when that was not said. */
+enum mesh_retire_verdict mesh_retire_judge(const struct mesh_retirement *retirement, const struct mesh_waiting *waiting,
+	size_t count, int64_t lose, int64_t *total_out);
+/* From now on the other brokers route nothing to it; its buffers are still fetched. */
+MUST_CHECK enum status mesh_retire_stop(const struct mesh_retirement *retirement, struct strbuf *why);
+MUST_CHECK enum status mesh_retire_plan(
+	const struct mesh_retirement *retirement, struct mesh_plan *plan_out, struct strbuf *why);
+/* discards: buffers are emptied, else one that holds events stops it. */
+MUST_CHECK enum status mesh_retire_remove(const struct mesh_retirement *retirement, const struct mesh_plan *plan,
+	bool discards, size_t *done_out, struct strbuf *why);
 
 /*
  * Tries, as region `as` with its certificate, a binding that each of its peers must refuse, and adds a finding

@@ -70,6 +70,10 @@ static enum status call(const struct mesh *mesh, const struct mesh_api *api, con
 	enum status status;
 
 	step_path(mesh, step, body == NULL, &path);
+	/* The count that was asked for may be seconds old; of quorum queues the broker cannot make sure. */
+	if (body == NULL && step->kind == MESH_KIND_QUEUE &&
+		strncmp(step->name, MESH_BUFFER_PREFIX, strlen(MESH_BUFFER_PREFIX)) == 0)
+		strbuf_adds(&path, "?if-empty=true");
 	status = strbuf_ok(&path)
 			 ? api->call(api->arg, step->region, method, path.data, body, &http_status, &answer, why)
 			 : STATUS_NO_MEMORY;
@@ -97,9 +101,13 @@ static enum status refuse_full_queue(
 		status = STATUS_OK;
 	else if (status != STATUS_OK)
 		strbuf_adds(why, ignored.data);
-	else if (!json_get_integer(queue, "messages", &count) || count > 0) {
+	else if (!json_get_integer(queue, "messages", &count)) {
 		strbuf_addf(why,
-			"%s: the queue %s holds %lld events and stays; drain it first", /* a count we cannot read too */
+			"%s: the broker does not tell yet how many events %s holds; try again in a few seconds",
+			mesh->regions[step->region].name, step->name);
+		status = STATUS_CONFLICT;
+	} else if (count > 0) {
+		strbuf_addf(why, "%s: the queue %s holds %lld events and stays; drain it first",
 			mesh->regions[step->region].name, step->name, (long long)count);
 		status = STATUS_CONFLICT;
 	}

@@ -15,7 +15,7 @@
 #include "base/settings_table.h"
 #include "federation/mesh_file.h"
 
-enum { FILE_BYTES_MAX = 4 << 20, NAME_LENGTH_MAX = 100 };
+enum { NAME_LENGTH_MAX = 100 };
 
 /* ---- what a text may be ---- */
 
@@ -447,7 +447,7 @@ out:
 enum status mesh_load(const char *path, struct mesh **mesh_out, struct strbuf *errors)
 {
 	struct strbuf text = STRBUF_INIT;
-	enum status status = file_read(path, FILE_BYTES_MAX, &text, errors);
+	enum status status = file_read(path, MESH_FILE_BYTES_MAX, &text, errors);
 
 	*mesh_out = NULL;
 	if (status == STATUS_OK)

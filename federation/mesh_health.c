@@ -177,9 +177,7 @@ static void read_bindings(const struct reading *reading, size_t from)
 		for (size_t i = 0; i < json_array_size(bindings); i++) {
 			const json_t *binding = json_array_get(bindings, i);
 			const char *end = text_of(binding, "destination");
-			/* The plugin's own exchange before the buffer: its name and " A" or " B". */
-			if (strncmp(end, buffer.data, buffer.length) == 0 && end[buffer.length] == ' ' &&
-				strlen(end) == buffer.length + 2 &&
+			if (mesh_is_buffer_exchange(end, buffer.data) &&
 				strcmp(text_of(binding, "routing_key"), key.data) == 0)
 				link->has_binding = true;
 		}

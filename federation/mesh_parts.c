@@ -46,6 +46,13 @@ void mesh_buffer_name(const struct mesh *mesh, size_t upstream, size_t downstrea
 		strbuf_addf(name, ":%s:%s", to->vhost, MESH_EVENTS);
 }
 
+bool mesh_is_buffer_exchange(const char *name, const char *buffer)
+{
+	size_t length = strlen(buffer);
+
+	return strncmp(name, buffer, length) == 0 && name[length] == ' ' && strlen(name) == length + 2;
+}
+
 const char *mesh_user(const struct mesh *mesh, size_t region)
 {
 	return mesh->regions[region].name;

@@ -16,6 +16,8 @@
 
 /* The queue at `upstream` in which the events for `downstream` wait; the plugin names it. */
 void mesh_buffer_name(const struct mesh *mesh, size_t upstream, size_t downstream, struct strbuf *name);
+/* Whether it is the exchange that the plugin puts before that buffer: its name and " A" or " B". */
+bool mesh_is_buffer_exchange(const char *name, const char *buffer);
 /* The user that `region` is on other brokers, by its certificate's common name. */
 const char *mesh_user(const struct mesh *mesh, size_t region);
 void mesh_upstream_name(const struct mesh *mesh, size_t region, struct strbuf *name);
@@ -47,6 +49,8 @@ void mesh_desire_applications(const struct mesh *mesh, size_t region, struct mes
 /* Adds to `paused`.  mesh_pause.c */
 MUST_CHECK enum status mesh_observe_pauses(
 	const struct mesh *mesh, size_t region, const struct mesh_api *api, json_t *paused, struct strbuf *why);
+/* Of the parameter that keeps the pause of FROM -> TO, at TO. */
+void mesh_pause_path(const struct mesh *mesh, size_t from, size_t to, struct strbuf *path);
 bool mesh_is_paused(const struct mesh_state *to, const char *from);
 
 /* "/api/<list>/<vhost>": appended to `path`; `rest` is taken as it is. */
@@ -56,6 +60,10 @@ MUST_CHECK enum status mesh_get(const struct mesh *mesh, size_t region, const st
 	json_t **answer_out, struct strbuf *why);
 void mesh_fault(const struct mesh *mesh, size_t region, const char *method, const char *path, int http_status,
 	const json_t *answer, struct strbuf *why);
+
+void mesh_step_release(struct mesh_step *step);
+/* Orders the steps, counts what they do, and makes the hash. */
+void mesh_plan_finish(const struct mesh *mesh, struct mesh_plan *plan);
 
 /* Ready for findings: link_count links of mesh, none known. */
 void mesh_health_add(struct mesh_health *health, const char *code, const char *where, const char *fix,

@@ -58,7 +58,7 @@ static enum status change(const struct mesh *mesh, const struct mesh_api *api, s
 	return status;
 }
 
-static void parameter_path(const struct mesh *mesh, size_t from, size_t to, struct strbuf *path)
+void mesh_pause_path(const struct mesh *mesh, size_t from, size_t to, struct strbuf *path)
 {
 	const char *vhost = mesh->regions[to].vhost;
 
@@ -106,7 +106,7 @@ enum status mesh_pause_link(
 		"{s:{s:s,s:s}}", "value", "from", mesh->regions[from].name, "vhost", mesh->regions[to].vhost);
 	enum status status = body != NULL ? STATUS_OK : STATUS_NO_MEMORY;
 
-	parameter_path(mesh, from, to, &parameter);
+	mesh_pause_path(mesh, from, to, &parameter);
 	upstream_path(mesh, from, to, &upstream);
 	if (status == STATUS_OK)
 		status = check_upstream(mesh, api, to, &upstream, why);
@@ -131,7 +131,7 @@ enum status mesh_resume_link(
 	json_t *body = NULL;
 	enum status status = mesh_desire(mesh, to, &state);
 
-	parameter_path(mesh, from, to, &parameter);
+	mesh_pause_path(mesh, from, to, &parameter);
 	upstream_path(mesh, from, to, &upstream);
 	mesh_upstream_name(mesh, from, &name);
 	if (status == STATUS_OK)

@@ -221,7 +221,7 @@ static void add_hashed(struct strbuf *text, const json_t *value)
 	free(dumped);
 }
 
-static void finish_plan(const struct mesh *mesh, struct mesh_plan *plan)
+void mesh_plan_finish(const struct mesh *mesh, struct mesh_plan *plan)
 {
 	uint8_t digest[SHA256_SIZE];
 	struct strbuf text = STRBUF_INIT, hex = STRBUF_INIT;
@@ -229,6 +229,7 @@ static void finish_plan(const struct mesh *mesh, struct mesh_plan *plan)
 
 	if (plan->count > 0)
 		qsort(plan->steps, plan->count, sizeof(*plan->steps), compare_steps);
+	plan->brokers_touched = plan->links_restarted = plan->buffers_at_risk = plan->removals = 0;
 	strbuf_addf(&text, "homeward mesh plan 1\n");
 	for (size_t i = 0; i < plan->count && is_touched != NULL; i++) {
 		const struct mesh_step *step = &plan->steps[i];
@@ -269,7 +270,7 @@ enum status mesh_plan_make(const struct mesh *mesh, const struct mesh_state *obs
 		mesh_state_release(&wanted);
 	}
 	if (status == STATUS_OK)
-		finish_plan(mesh, plan_out);
+		mesh_plan_finish(mesh, plan_out);
 	if (status == STATUS_OK && !plan_out->has_failed)
 		return STATUS_OK;
 	mesh_plan_release(plan_out);
@@ -293,14 +294,18 @@ enum status mesh_plan_read(
 	return status;
 }
 
+void mesh_step_release(struct mesh_step *step)
+{
+	free(step->name);
+	free(step->properties_key);
+	json_decref(step->before);
+	json_decref(step->after);
+}
+
 void mesh_plan_release(struct mesh_plan *plan)
 {
-	for (size_t i = 0; i < plan->count; i++) {
-		free(plan->steps[i].name);
-		free(plan->steps[i].properties_key);
-		json_decref(plan->steps[i].before);
-		json_decref(plan->steps[i].after);
-	}
+	for (size_t i = 0; i < plan->count; i++)
+		mesh_step_release(&plan->steps[i]);
 	free(plan->steps);
 	json_decref(plan->remarks);
 	*plan = (struct mesh_plan){ .count = 0 };

@@ -267,10 +267,79 @@ def test_a_paused_link_keeps_its_events_and_its_pause(brokers):
     assert plan(brokers)["steps"] == []
 
 
-def test_a_broker_that_is_gone_is_a_finding(brokers):
+def traces_of(broker, region):
+    """Whatever a broker still has of a region: users, locks, upstreams, buffers and what feeds them."""
+    found = [("user", user["name"]) for user in broker.api("GET", "/api/users")]
+    found += [("permission", one["user"]) for one in broker.api("GET", f"/api/vhosts/{VHOST}/permissions")]
+    found += [("topic", one["user"]) for one in broker.api("GET", f"/api/vhosts/{VHOST}/topic-permissions")]
+    for kind, path in (("upstream", "parameters/federation-upstream"), ("queue", "queues"), ("exchange", "exchanges")):
+        found += [(kind, one["name"]) for one in broker.api("GET", f"/api/{path}/{VHOST}")]
+    return [(kind, name) for kind, name in found if region in re.split(r"[^a-z]", name)]
+
+
+def retire(brokers, *arguments):
+    return brokers.mesh("retire", *arguments, "--config", "/nonexistent")
+
+
+def test_a_region_is_retired_when_nothing_waits_for_it(brokers):
+    na, eu, ap = (brokers.brokers[name] for name in ("na", "eu", "ap"))
+    wait_for(lambda: all_green(brokers), 60, "green links")
+    brokers.mesh_file.write_text("// what the operator wrote\n" + brokers.mesh_file.read_text())
+    before = brokers.mesh_file.read_text()
+    assert brokers.mesh("pause", "ap", "na").returncode == 0  # na does not fetch: what ap sends it waits
+    assert publish(ap, "na.ap.session.completed", "last words")
+    wait_for(lambda: link(brokers, "ap", "na")["buffered_events"] == 1, 20, "waiting event")
+    shown = retire(brokers, "ap")
+    assert shown.returncode == 77 and "type --confirm ap; nothing was done" in shown.stderr, shown.stderr
+    assert retire(brokers, "ap", "--confirm", "eu").returncode == 77
+    assert retire(brokers, "ap", "--confirm", "ap", "--gone").returncode == 77  # nobody was asked for receipts
+    refused = retire(brokers, "ap", "--confirm", "ap", "--lose", "0", "--wait", "1")
+    assert refused.returncode == 77 and "1 events have not arrived, more than --lose 0" in refused.stderr, refused.stderr
+    assert brokers.mesh_file.read_text() == before and traces_of(na, "ap")
+    assert brokers.mesh("resume", "ap", "na").returncode == 0
+    done = retire(brokers, "ap", "--confirm", "ap", "--lose", "0", "--wait", "120")
+    assert done.returncode == 0 and "ap is retired" in done.stdout, done.stdout + done.stderr
+    assert take(na, "homeward.inbox") == [("na.ap.session.completed", "last words")]
+    wait_for(lambda: not traces_of(na, "ap") and not traces_of(eu, "ap"), 30, "brokers without ap")
+    after = brokers.mesh_file.read_text()
+    assert after.startswith("// what the operator wrote\n") and '"ap"' not in after
+    assert [path.read_text() for path in brokers.folder.glob("mesh.json.before-*")] == [before]
+    assert plan(brokers)["steps"] == []
+    again = retire(brokers, "ap", "--confirm", "ap")
+    assert again.returncode == 0 and "has no region ap" in again.stdout
+    wait_for(lambda: all_green(brokers), 60, "green links of those that are left")
+    assert publish(na, "eu.na.session.completed", "goes on") and take(eu, "homeward.inbox") == [("eu.na.session.completed", "goes on")]
+    brokers.mesh_file.write_text(before)
+    heal(brokers)
+    wait_for(lambda: all_green(brokers), 60, "ap again")
+
+
+def test_a_broker_that_is_gone_is_a_finding_and_then_retired(brokers):
     """Last: it stops one."""
-    brokers.brokers["ap"].stop()
+    na, eu, ap = (brokers.brokers[name] for name in ("na", "eu", "ap"))
+    ap.stop()
     done = brokers.mesh("plan")
     assert done.returncode == 69 and "does not answer" in done.stderr
     assert "MESH_001" in codes(brokers)
     assert brokers.mesh("status", "--links-only").returncode == 1
+    for marker in ("one", "two"):
+        assert publish(na, "ap.na.session.completed", marker)
+    wait_for(lambda: link(brokers, "na", "ap")["buffered_events"] == 2, 20, "waiting events")
+    alive = retire(brokers, "ap", "--confirm", "ap")
+    assert alive.returncode == 69 and "say --gone; nothing was done" in alive.stderr, alive.stderr
+    refused = retire(brokers, "ap", "--confirm", "ap", "--gone")
+    assert refused.returncode == 77 and "add --lose 2; nothing was done" in refused.stderr, refused.stderr
+    # Stopped half way: a broker that cannot be changed now.
+    eu.stop()
+    stopped = retire(brokers, "ap", "--confirm", "ap", "--gone", "--lose", "2")
+    assert stopped.returncode == 69, stopped.stdout + stopped.stderr
+    eu.start()
+    wait_for(eu.is_ready, 90, "eu's broker again")
+    # A broker that was just started does not count yet, and the same is said again until it does.
+    done = wait_for(lambda: (again := retire(brokers, "ap", "--confirm", "ap", "--gone", "--lose", "2")).returncode == 0 and again,
+                    60, "retirement")
+    assert "ap is retired" in done.stdout, done.stdout
+    wait_for(lambda: not traces_of(na, "ap") and not traces_of(eu, "ap"), 30, "brokers without ap")
+    assert "2 regions, 2 links" in brokers.mesh("check").stdout
+    wait_for(lambda: all_green(brokers), 90, "green links of those that are left")
+    assert plan(brokers)["steps"] == []

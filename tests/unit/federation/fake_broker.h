@@ -102,10 +102,13 @@ static inline enum status fake_call(void *arg, size_t region, const char *method
 	}
 	brokers->change_count++;
 	*http_status_out = 201;
-	strbuf_addf(&key, "%zu %s", region, path);
+	strbuf_addf(&key, "%zu %.*s", region, (int)strcspn(path, "?"), path);
 	if (brokers->change_count == brokers->fail_at_change) {
 		*http_status_out = 500;
 	} else if (strcmp(method, "DELETE") == 0) {
+		char *exchange = strstr(path, "/api/topic-permissions/") != NULL ? strrchr(key.data, '/') : NULL;
+		if (exchange != NULL) /* it is put without, and taken away with */
+			*exchange = '\0';
 		*http_status_out = json_object_del(brokers->items, key.data) == 0 ? 204 : 404;
 	} else {
 		if (strcmp(method, "POST") == 0) {
