@@ -25,6 +25,9 @@ MUST_CHECK enum status admin_send(const char *where, const char *method, const c
 /* Where the daemon of these settings has its admin listener; STATUS_INVALID when only --admin can tell. */
 MUST_CHECK enum status admin_where(const char *config, struct strbuf *where);
 
+/* The same of settings that were read: false when none has a fixed place. */
+bool admin_where_of(const struct settings *settings, struct strbuf *where);
+
 /* A whole command: --admin is the only option of its own.  Returns the exit code; show() makes it of the answer. */
 int admin_command(const struct command_usage *usage, int argc, char **argv, const char *method, const char *path,
 	int (*show)(int http_status, const struct strbuf *body, enum output_format format));

@@ -7,6 +7,17 @@
 
 #include "cli/admin_client.h"
 
+bool admin_where_of(const struct settings *settings, struct strbuf *where)
+{
+	const char *port = strrchr(settings->admin.listen, ':');
+
+	if (settings->admin.unix_path[0] != '\0')
+		strbuf_addf(where, "unix:%s", settings->admin.unix_path);
+	else if (port != NULL && strcmp(port, ":0") != 0)
+		strbuf_addf(where, "http://%s", settings->admin.listen);
+	return where->length > 0;
+}
+
 static int read_where(const char *config, struct strbuf *where)
 {
 	struct settings *settings = NULL;
@@ -14,11 +25,7 @@ static int read_where(const char *config, struct strbuf *where)
 
 	if (exit_code != EXIT_CODE_OK)
 		return exit_code;
-	const char *port = strrchr(settings->admin.listen, ':');
-	if (settings->admin.unix_path[0] != '\0')
-		strbuf_addf(where, "unix:%s", settings->admin.unix_path);
-	else if (port != NULL && strcmp(port, ":0") != 0)
-		strbuf_addf(where, "http://%s", settings->admin.listen);
+	(void)admin_where_of(settings, where);
 	settings_destroy(settings);
 	return EXIT_CODE_OK;
 }

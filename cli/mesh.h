@@ -47,6 +47,7 @@ struct mesh_number_text {
 };
 const char *mesh_number(int64_t value, enum output_format format, struct mesh_number_text *text);
 
+int mesh_run_doctor(int argc, char **argv);
 int mesh_run_retire(int argc, char **argv);
 int mesh_run_status(int argc, char **argv);
 int mesh_run_heal(int argc, char **argv);

@@ -311,6 +311,7 @@ static const struct command_entry entries[] = {
 	{ "pause", mesh_run_pause, "stop one link; its events wait in their buffer" },
 	{ "resume", mesh_run_resume, "let a paused link go on" },
 	{ "retire", mesh_run_retire, "take a region out: drain it, then remove what is its" },
+	{ "doctor", mesh_run_doctor, "everything that can be looked at, the worst first" },
 	{ "verify", run_verify, "coded checks, and a try at the lock" },
 	{ NULL, NULL, NULL },
 };

@@ -127,7 +127,7 @@ static int judge(const struct retire *retire, const char *state)
 		return command_fail(EXIT_CODE_NOT_PERMITTED,
 			"%lld events have not arrived: mend the links and say it again, or add --lose %lld; %s",
 			(long long)total, (long long)total, state);
-	case MESH_RETIRE_OTHER_COUNT:
+	case MESH_RETIRE_TOO_MANY:
 		return command_fail(EXIT_CODE_NOT_PERMITTED, "%lld events have not arrived, more than --lose %lld; %s",
 			(long long)total, (long long)retire->lose, state);
 	case MESH_RETIRE_UNKNOWN:

@@ -308,8 +308,8 @@ int64_t mesh_waiting_count(const struct mesh_waiting *waiting);
 enum mesh_retire_verdict {
 	MESH_RETIRE_MAY,
 	MESH_RETIRE_WOULD_LOSE,
-	MESH_RETIRE_UNKNOWN,    /* nothing is known to wait, but not everybody could be asked */
-	MESH_RETIRE_OTHER_COUNT /* more than was confirmed */
+	MESH_RETIRE_UNKNOWN, /* nothing is known to wait, but not everybody could be asked */
+	MESH_RETIRE_TOO_MANY /* more than was confirmed */
 };
 
 /* Whether the region's own broker answers. */
@@ -324,7 +324,7 @@ enum mesh_retire_verdict mesh_retire_judge(const struct mesh_retirement *retirem
 MUST_CHECK enum status mesh_retire_stop(const struct mesh_retirement *retirement, struct strbuf *why);
 MUST_CHECK enum status mesh_retire_plan(
 	const struct mesh_retirement *retirement, struct mesh_plan *plan_out, struct strbuf *why);
-/* discards: buffers are emptied, else one that holds events stops it. */
+/* discards: buffers go with what they hold, else one that holds events stops it. */
 MUST_CHECK enum status mesh_retire_remove(const struct mesh_retirement *retirement, const struct mesh_plan *plan,
 	bool discards, size_t *done_out, struct strbuf *why);
 

@@ -125,7 +125,7 @@ enum mesh_retire_verdict mesh_retire_judge(const struct mesh_retirement *retirem
 		is_unknown |= waiting[i].buffered < 0 || waiting[i].unreceipted < 0;
 	}
 	if (lose >= 0)
-		return lose == *total_out ? MESH_RETIRE_MAY : MESH_RETIRE_OTHER_COUNT;
+		return *total_out <= lose ? MESH_RETIRE_MAY : MESH_RETIRE_TOO_MANY;
 	if (*total_out > 0)
 		return MESH_RETIRE_WOULD_LOSE;
 	return is_unknown ? MESH_RETIRE_UNKNOWN : MESH_RETIRE_MAY;
@@ -241,8 +241,11 @@ static enum status forget_pauses(const struct mesh_retirement *retirement, struc
 	return status;
 }
 
-/* Events that were given up, as the operator confirmed.  Nothing flows into the buffers since mesh_retire_stop(). */
-static enum status empty_buffers(
+/*
+ * Events that were given up, as the operator confirmed.  Nothing flows into the buffers since mesh_retire_stop().
+ * Emptying them first would not do: the count that is asked for before a queue is removed follows seconds later.
+ */
+static enum status discard_buffers(
 	const struct mesh_retirement *retirement, const struct mesh_plan *plan, struct strbuf *why)
 {
 	enum status status = STATUS_OK;
@@ -256,7 +259,6 @@ static enum status empty_buffers(
 		strbuf_reset(&path);
 		mesh_path(retirement->left, step->region, "queues", "/", &path);
 		strbuf_add_percent(&path, step->name, strlen(step->name));
-		strbuf_adds(&path, "/contents");
 		status = call(retirement, step->region, "DELETE", &path, why);
 		LOG_WARN("mesh_retire_discard", "at", retirement->left->regions[step->region].name, "events",
 			log_number(step->message_count), "result", status_name(status));
@@ -291,7 +293,7 @@ enum status mesh_retire_remove(const struct mesh_retirement *retirement, const s
 	if (!retirement->is_gone)
 		status = let_go(retirement, why);
 	if (status == STATUS_OK && discards)
-		status = empty_buffers(retirement, plan, why);
+		status = discard_buffers(retirement, plan, why);
 	if (status == STATUS_OK)
 		status = mesh_apply(retirement->left, &retirement->api, plan, done_out, why);
 	if (status == STATUS_OK)

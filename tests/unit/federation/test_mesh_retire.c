@@ -144,8 +144,9 @@ static void what_waits_decides(void **state)
 
 	assert_int_equal(mesh_retire_judge(&retirement, waiting, 4, -1, &total), MESH_RETIRE_WOULD_LOSE);
 	assert_int_equal(total, 7);
-	assert_int_equal(mesh_retire_judge(&retirement, waiting, 4, 6, &total), MESH_RETIRE_OTHER_COUNT);
+	assert_int_equal(mesh_retire_judge(&retirement, waiting, 4, 6, &total), MESH_RETIRE_TOO_MANY);
 	assert_int_equal(mesh_retire_judge(&retirement, waiting, 4, 7, &total), MESH_RETIRE_MAY);
+	assert_int_equal(mesh_retire_judge(&retirement, waiting, 4, 8, &total), MESH_RETIRE_MAY);
 	waiting[0] = (struct mesh_waiting){ 0, 1, 0, 0 };
 	waiting[2] = (struct mesh_waiting){ 2, 1, 0, -1 };
 	assert_int_equal(mesh_retire_judge(&retirement, waiting, 4, -1, &total), MESH_RETIRE_UNKNOWN);
