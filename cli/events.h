@@ -4,6 +4,9 @@
 #define CLI_EVENTS_H
 
 #include <jansson.h>
+#include <stdbool.h>
+
+#include "cli/output.h"
 
 #include "cli/command.h"
 
@@ -18,6 +21,10 @@ int events_show_table(const struct command_usage *usage, int argc, char **argv, 
 
 /* One line for people of {"number", "event"}: its number, time, type, and what it says. */
 void events_print(const json_t *row);
+
+/* What the daemon there has said, of types with these prefixes (ended by NULL); and what it says from now on, when it
+ * follows.  Returns an exit code. */
+int events_show(const char *where, const char *const *types, enum output_format format, bool follows);
 
 int command_events_tail(int argc, char **argv);
 int command_events_outbox(int argc, char **argv);

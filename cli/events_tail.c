@@ -24,6 +24,7 @@ enum { OPTION_ADMIN = COMMAND_ID_FIRST, OPTION_AFTER, OPTION_TYPE, OPTION_ONCE }
 struct tail {
 	struct strbuf where;
 	const char *type;
+	const char *const *types; /* of these prefixes alone, ended by NULL; NULL: all */
 	int64_t after;
 	char run[RUN_SIZE]; /* the process that numbered what was shown; "" none yet */
 	bool is_once, is_away;
@@ -64,10 +65,24 @@ void events_print(const json_t *row)
 	printf("\n");
 }
 
+static bool is_shown(const struct tail *tail, const json_t *row)
+{
+	const char *type = json_get_string(json_object_get(row, "event"), "type");
+
+	if (tail->types == NULL)
+		return true;
+	for (size_t i = 0; type != NULL && tail->types[i] != NULL; i++)
+		if (strncmp(type, tail->types[i], strlen(tail->types[i])) == 0)
+			return true;
+	return false;
+}
+
 static void show_event(const struct tail *tail, const json_t *row)
 {
 	char *text = NULL;
 
+	if (!is_shown(tail, row))
+		return;
 	if (tail->format == OUTPUT_JSON)
 		text = json_dumps(row, JSON_COMPACT);
 	if (text != NULL)
@@ -160,6 +175,18 @@ static int follow(struct tail *tail)
 	}
 	strbuf_release(&body);
 	strbuf_release(&why);
+	return exit_code;
+}
+
+int events_show(const char *where, const char *const *types, enum output_format format, bool follows)
+{
+	struct tail tail = { .types = types, .is_once = !follows, .format = format };
+	int exit_code;
+
+	strbuf_init(&tail.where);
+	strbuf_adds(&tail.where, where);
+	exit_code = follow(&tail);
+	strbuf_release(&tail.where);
 	return exit_code;
 }
 

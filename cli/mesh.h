@@ -47,6 +47,19 @@ struct mesh_number_text {
 };
 const char *mesh_number(int64_t value, enum output_format format, struct mesh_number_text *text);
 
+/* What is not said of a new region's entry, like another region's: with its own name where that one's begins a file's. */
+void mesh_fill_entry(json_t *entry, const json_t *like, const char *model, const char *name);
+
+/* What a broker tells of a link in its list: when it changed last, and to what. */
+struct mesh_link_change {
+	const char *at, *from, *state, *error; /* borrowed; error "" for none */
+};
+/* False when the link's other end is no region of the mesh. */
+bool mesh_link_change(const struct mesh *mesh, const json_t *item, struct mesh_link_change *change_out);
+
+int mesh_run_events(int argc, char **argv);
+int mesh_run_add_region(int argc, char **argv);
+int mesh_run_trace(int argc, char **argv);
 int mesh_run_doctor(int argc, char **argv);
 int mesh_run_retire(int argc, char **argv);
 int mesh_run_status(int argc, char **argv);

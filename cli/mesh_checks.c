@@ -239,17 +239,25 @@ void mesh_judge_broker(
 
 static const char *fix_of(enum handshake_fault fault)
 {
-	static const char *const fixes[] = {
-		"", "look at the paths under tls in the settings, and at who may read the files",
-		"see that it runs there, that the name is right and that no firewall is between",
-		"see that this port speaks TLS", "issue it a new certificate, or mend the clock",
-		"give both sides the same authority: ca_file here, or the certificate there",
-		"use a name of the certificate in the mesh file, or issue one with this name (homeward pki issue "
-		"--dns)",
-		"give it our authority (ssl_options.cacertfile, or tls.ca), or issue us a certificate of its authority"
-	};
-
-	return fixes[fault];
+	switch (fault) {
+	case HANDSHAKE_FILES:
+		return "look at the paths under tls in the settings, and at who may read the files";
+	case HANDSHAKE_UNREACHABLE:
+		return "see that it runs there, that the name is right and that no firewall is between";
+	case HANDSHAKE_NO_TLS:
+		return "see that this port speaks TLS";
+	case HANDSHAKE_EXPIRED:
+		return "issue it a new certificate, or mend the clock";
+	case HANDSHAKE_CHAIN:
+		return "give both sides the same authority: ca_file here, or the certificate there";
+	case HANDSHAKE_NAME:
+		return "use a name of its certificate in the mesh file, or issue one with this name (pki issue --dns)";
+	case HANDSHAKE_CLIENT:
+		return "give it our authority (ssl_options.cacertfile, or tls.ca), or us a certificate of its "
+		       "authority";
+	default:
+		return "";
+	}
 }
 
 void mesh_judge_handshake(struct mesh_checks *checks, const char *where, const char *url, const char *region,

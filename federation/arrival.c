@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "federation/canary_sender.h"
+#include "federation/event_trace.h"
 #include "federation/federation.h"
 
 void arrivals_release(struct arrivals *arrivals)
@@ -121,8 +122,13 @@ bool arrival_is_kept(const struct arrival *arrival)
 
 const char *arrival_outcome(const struct arrival *arrival)
 {
-	if (arrival->event.envelope == NULL || arrival->is_held || arrival_is_own(arrival))
+	if (arrival->event.envelope == NULL || arrival->is_held)
 		return NULL;
+	if (arrival_is_own(arrival)) /* no receipt of a receipt */
+		return arrival->verdict == EVENT_TAKE &&
+				       event_trace_is_probe(arrival->event.type, arrival->event.envelope)
+			       ? "applied"
+			       : NULL;
 	switch (arrival->verdict) {
 	case EVENT_TAKE:
 		return "applied";

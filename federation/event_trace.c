@@ -7,6 +7,7 @@
 
 #include "base/json.h"
 #include "base/log.h"
+#include "federation/event.h"
 
 #define TRACE_ID_LENGTH 32
 #define PARENT_AT 36
@@ -30,6 +31,12 @@ bool event_trace_is_valid(const char *traceparent)
 	       traceparent[PARENT_AT - 1] == '-' && is_hex(traceparent + PARENT_AT, 16) &&
 	       !is_zero(traceparent + PARENT_AT, 16) && traceparent[FLAGS_AT - 1] == '-' &&
 	       is_hex(traceparent + FLAGS_AT, 2);
+}
+
+bool event_trace_is_probe(const char *type, const json_t *envelope)
+{
+	return strcmp(type, EVENT_OWN_PREFIX "canary") == 0 &&
+	       event_trace_is_valid(json_get_string(envelope, ATTRIBUTE));
 }
 
 enum status event_trace_take(json_t *envelope, const char *traceparent)

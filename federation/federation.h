@@ -284,6 +284,8 @@ MUST_CHECK enum status mesh_file_without(
 	const char *text, size_t size, const char *region, struct strbuf *changed, struct strbuf *why);
 MUST_CHECK enum status mesh_file_with(const char *text, size_t size, const char *region, json_t *entry,
 	const json_t *peers, struct strbuf *changed, struct strbuf *why);
+/* The text as it is, without comments. */
+MUST_CHECK enum status mesh_file_json(const char *text, size_t size, json_t **root_out, struct strbuf *why);
 /* Keeps a copy of the file beside it, whose path is added to `backup`, and replaces it. */
 MUST_CHECK enum status mesh_file_save(
 	const char *path, const struct strbuf *changed, struct strbuf *backup, struct strbuf *why);
@@ -327,6 +329,37 @@ MUST_CHECK enum status mesh_retire_plan(
 /* discards: buffers go with what they hold, else one that holds events stops it. */
 MUST_CHECK enum status mesh_retire_remove(const struct mesh_retirement *retirement, const struct mesh_plan *plan,
 	bool discards, size_t *done_out, struct strbuf *why);
+
+/* ---- tracing one event: mesh_trace.c ---- */
+
+enum mesh_hop {
+	MESH_HOP_OUTBOX,
+	MESH_HOP_CONFIRMED,
+	MESH_HOP_CROSSED,
+	MESH_HOP_TAKEN,
+	MESH_HOP_RECEIPTED,
+	MESH_HOP_COUNT
+};
+const char *mesh_hop_name(size_t hop);
+
+struct mesh_trace_facts {
+	/* Of the outbox's row, in milliseconds since 1970; -1 not yet.  taken_ms is by the other region's clock. */
+	int64_t created_ms, sent_ms, taken_ms, receipted_ms;
+	int64_t attempts;
+	bool is_refused;
+	/* Of the brokers, once they were looked at; -1 unknown. */
+	bool is_looked_at;
+	struct mesh_link_status forth, back;
+	int64_t inbox_depth, inbox_consumers, dead, unroutable;
+};
+/* MESH_HOP_COUNT: it arrived, and its receipt too. */
+enum mesh_hop mesh_trace_stopped(const struct mesh_trace_facts *facts);
+int64_t mesh_trace_at(const struct mesh_trace_facts *facts, size_t hop);
+void mesh_trace_look(
+	const struct mesh *mesh, const struct mesh_api *api, size_t from, size_t to, struct mesh_trace_facts *facts);
+void mesh_trace_explain(
+	const struct mesh *mesh, size_t from, size_t to, const struct mesh_trace_facts *facts, struct strbuf *evidence);
+void mesh_trace_facts_release(struct mesh_trace_facts *facts);
 
 /*
  * Tries, as region `as` with its certificate, a binding that each of its peers must refuse, and adds a finding

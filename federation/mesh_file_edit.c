@@ -56,6 +56,16 @@ static enum status edit_begin(struct edit *edit, const char *text, size_t size, 
 	return status == STATUS_OK ? settings_places_find(edit->blanked, size, &edit->places) : status;
 }
 
+enum status mesh_file_json(const char *text, size_t size, json_t **root_out, struct strbuf *why)
+{
+	struct edit edit;
+	enum status status = edit_begin(&edit, text, size, why);
+
+	*root_out = status == STATUS_OK ? json_incref(edit.root) : NULL;
+	edit_release(&edit);
+	return status;
+}
+
 static bool is_space(char c)
 {
 	return c == ' ' || c == '\t' || c == '\r' || c == '\n';
@@ -134,6 +144,20 @@ static struct cut cut_of(const struct edit *edit, const struct settings_place *p
 	return cut;
 }
 
+/* Of the last one, which has no comma behind it, also the comma before: other programs may read the file too. */
+static size_t add_cuts(const struct edit *edit, const struct settings_place *place, struct cut *cuts)
+{
+	size_t behind = next_byte(edit, value_end(edit, place->value_offset)), before = place->key_offset;
+
+	cuts[0] = cut_of(edit, place);
+	while (before > 0 && is_space(edit->blanked[before - 1]))
+		before--;
+	if ((behind < edit->size && edit->text[behind] == ',') || before == 0 || edit->blanked[before - 1] != ',')
+		return 1;
+	cuts[1] = (struct cut){ before - 1, before };
+	return 2;
+}
+
 static int compare_cuts(const void *a, const void *b)
 {
 	const struct cut *left = a, *right = b;
@@ -172,7 +196,7 @@ static enum status check(const struct strbuf *changed, const json_t *wanted, str
 
 /* ---- taking out ---- */
 
-/* The region's member and, from the last on, its links.  cuts: room for one more than there are links. */
+/* The region's member and, from the last on, its links.  cuts: room for two of each link and of the region. */
 static size_t find_cuts(const struct edit *edit, json_t *wanted, const char *region, struct cut *cuts)
 {
 	json_t *links = json_object_get(wanted, "links");
@@ -182,7 +206,7 @@ static size_t find_cuts(const struct edit *edit, json_t *wanted, const char *reg
 
 	strbuf_addf(&pointer, REGIONS "/%s", region);
 	if ((place = settings_places_get(&edit->places, pointer.data)) != NULL)
-		cuts[count++] = cut_of(edit, place);
+		count += add_cuts(edit, place, cuts + count);
 	(void)json_object_del(json_object_get(wanted, "regions"), region);
 	for (size_t i = json_array_size(links); i-- > 0;) {
 		if (!names(json_array_get(links, i), region))
@@ -190,7 +214,7 @@ static size_t find_cuts(const struct edit *edit, json_t *wanted, const char *reg
 		strbuf_reset(&pointer);
 		strbuf_addf(&pointer, LINKS "/%zu", i);
 		if ((place = settings_places_get(&edit->places, pointer.data)) != NULL)
-			cuts[count++] = cut_of(edit, place);
+			count += add_cuts(edit, place, cuts + count);
 		(void)json_array_remove(links, i);
 	}
 	strbuf_release(&pointer);
@@ -205,7 +229,7 @@ enum status mesh_file_without(
 	enum status status = edit_begin(&edit, text, size, why);
 	json_t *wanted = json_deep_copy(edit.root);
 	const char *hub = json_get_string(edit.root, "hub");
-	struct cut *cuts = calloc(json_array_size(json_object_get(edit.root, "links")) + 1, sizeof(*cuts));
+	struct cut *cuts = calloc(2 * json_array_size(json_object_get(edit.root, "links")) + 2, sizeof(*cuts));
 	size_t count, at = 0;
 
 	if (status == STATUS_OK && (wanted == NULL || cuts == NULL))

@@ -125,7 +125,7 @@ static void read_depths(const struct reading *reading, size_t region, const json
 		mesh_health_add(reading->health, "MESH_007", where,
 			"a link was missing when they were published, or the destination is no region; mend the link "
 			"and"
-			" publish them again",
+			" publish them again (canaries leave within half a minute)",
 			"%lld events in %s", (long long)count, name);
 	if (strcmp(name, MESH_DEAD) == 0)
 		mesh_health_add(reading->health, "MESH_008", where, "read why in their x-death headers",

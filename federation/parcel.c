@@ -7,6 +7,8 @@
  */
 #include "federation/parcel.h"
 
+#include "federation/event_trace.h"
+
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -56,6 +58,7 @@ static void check_row(struct worker *worker, const struct policy *policy, const 
 	const char *classification;
 	const struct event_schema *schema;
 	const struct event *event = &parcel->event;
+	bool is_probe; /* its schema has no room for anything of a person, so nobody need allow it */
 
 	if (event_parse(PQgetvalue(rows, row, COLUMN_ENVELOPE), (size_t)PQgetlength(rows, row, COLUMN_ENVELOPE),
 		    EVENT_CARRIED, &parcel->event, &parcel->why) != STATUS_OK) {
@@ -65,7 +68,8 @@ static void check_row(struct worker *worker, const struct policy *policy, const 
 	schema = event_schema_find(worker->schemas, event->type, event->schema);
 	classification = schema != NULL ? event_schema_classification(schema)
 					: policy_type_classification(policy, event->type);
-	if (strncmp(event->type, EVENT_OWN_PREFIX, strlen(EVENT_OWN_PREFIX)) == 0) {
+	is_probe = schema != NULL && event_trace_is_probe(event->type, event->envelope);
+	if (strncmp(event->type, EVENT_OWN_PREFIX, strlen(EVENT_OWN_PREFIX)) == 0 && !is_probe) {
 		refuse(parcel, "type: only homeward itself sends " EVENT_OWN_PREFIX "*");
 		return;
 	}
@@ -79,7 +83,7 @@ static void check_row(struct worker *worker, const struct policy *policy, const 
 		return;
 	}
 	parcel->state = PARCEL_LOCAL;
-	if (strcmp(event->destination, worker->settings->region) != 0) {
+	if (strcmp(event->destination, worker->settings->region) != 0 && !is_probe) {
 		parcel->state = PARCEL_CROSSING;
 		parcel->crossing = event_group_crossing(parcels->group, parcels->crossing_count++);
 		parcel->crossing->operation = GATE_SEND;

@@ -126,6 +126,7 @@ static bool publish_parcel(struct worker *worker, const struct parcel *parcel, c
 		.body = parcel->body.data,
 		.body_size = parcel->body.length,
 		.is_mandatory = true,
+		.is_passing = event_trace_is_probe(parcel->event.type, parcel->event.envelope),
 	};
 	struct object_id object;
 

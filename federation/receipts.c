@@ -30,7 +30,10 @@
 
 static const char mark_receipted[] =
 	"UPDATE homeward.outbox o SET receipted_at = now(), receipt = e->>'outcome', sent_at = coalesce(o.sent_at, "
-	"now())"
+	"now()),"
+	" attributes = CASE WHEN o.type = 'homeward.canary' THEN o.attributes || jsonb_build_object('takenat', "
+	"$3::text)"
+	" ELSE o.attributes END"
 	" FROM jsonb_array_elements($1::jsonb) AS e WHERE o.source = e->>'source' AND o.id = e->>'id'"
 	" AND o.destination = $2 AND o.receipted_at IS NULL AND o.refused_at IS NULL";
 /*
@@ -149,15 +152,15 @@ enum status receipts_publish(struct worker *worker, const struct receipts *recei
 
 enum status receipts_take(struct worker *worker, const struct event *receipt, struct strbuf *why)
 {
-	const json_t *events = json_object_get(json_object_get(receipt->envelope, "data"), "events");
+	const json_t *data = json_object_get(receipt->envelope, "data"), *events = json_object_get(data, "events");
 	char *text = json_dumps(events, JSON_COMPACT);
-	const char *parameters[] = { text, receipt->origin };
+	const char *parameters[] = { text, receipt->origin, json_get_string(data, "at") };
 	PGresult *result = NULL;
 	enum status status = STATUS_NO_MEMORY;
 
 	if (text != NULL)
 		status = database_session_query(
-			worker->session, mark_receipted, parameters, 2, WORKER_QUERY_MS, &result, why);
+			worker->session, mark_receipted, parameters, 3, WORKER_QUERY_MS, &result, why);
 	if (status == STATUS_OK)
 		status = broadcasts_receipted(worker, receipt->origin, text, why);
 	if (status == STATUS_OK)

@@ -169,6 +169,51 @@ static void notes_are_no_reason_to_fail(void **state)
 	mesh_checks_release(&checks);
 }
 
+static void a_new_region_is_like_the_first(void **state)
+{
+	json_t *like = json_pack("{s:{s:s,s:s,s:s},s:{s:s,s:s,s:s}}", "management", "user", "op", "password_file",
+		"eu.password", "ca_file", "ca.pem", "link", "ca_file", "/pki/ca.pem", "certificate_file", "/pki/eu.pem",
+		"key_file", "/pki/europe.key");
+	json_t *entry = json_pack("{s:{s:s,s:s},s:{}}", "management", "url", "u", "user", "other", "link");
+	json_t *wanted = json_pack("{s:{s:s,s:s,s:s,s:s},s:{s:s,s:s,s:s}}", "management", "url", "u", "user", "other",
+		"password_file", "ap.password", "ca_file", "ca.pem", "link", "ca_file", "/pki/ca.pem",
+		"certificate_file", "/pki/ap.pem", "key_file", "/pki/europe.key");
+	(void)state;
+
+	mesh_fill_entry(entry, like, "eu", "ap");
+	assert_true(json_equal(entry, wanted));
+	json_decref(like);
+	json_decref(entry);
+	json_decref(wanted);
+}
+
+static void a_link_in_a_brokers_list_is_of_a_region(void **state)
+{
+	static char url[] = "amqps://b.eu:5671", vhost[] = "homeward";
+	struct mesh_region eu = { .name = "eu", .broker_urls = { url }, .broker_url_count = 1, .vhost = vhost };
+	const struct mesh mesh = { .regions = &eu, .region_count = 1 };
+	json_t *running = json_pack("{s:s,s:s,s:s}", "uri", "amqps://b.eu:5671/homeward", "status", "running",
+		       "timestamp", "2026-11-21 11:13:37"),
+	       *broken = json_pack("{s:s,s:s,s:s,s:s}", "uri", "amqps://b.eu:5671/homeward", "status", "error",
+		       "timestamp", "2026-11-21 11:13:37", "error", "econnrefused"),
+	       *foreign = json_pack("{s:s,s:s}", "uri", "amqps://b.ap:5671/homeward", "status", "running");
+	struct mesh_link_change change;
+	(void)state;
+
+	assert_true(mesh_link_change(&mesh, running, &change));
+	assert_string_equal(change.from, "eu");
+	assert_string_equal(change.at, "2026-11-21 11:13:37");
+	assert_string_equal(change.state, "running");
+	assert_string_equal(change.error, "");
+	assert_true(mesh_link_change(&mesh, broken, &change));
+	assert_string_equal(change.error, "econnrefused");
+	assert_false(mesh_link_change(&mesh, foreign, &change));
+	assert_false(mesh_link_change(&mesh, NULL, &change));
+	json_decref(running);
+	json_decref(broken);
+	json_decref(foreign);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -176,6 +221,8 @@ int main(void)
 		cmocka_unit_test(a_certificate_is_judged_by_whose_it_is_and_its_end),
 		cmocka_unit_test(a_date_tells_how_far_clocks_are_apart),
 		cmocka_unit_test(notes_are_no_reason_to_fail),
+		cmocka_unit_test(a_new_region_is_like_the_first),
+		cmocka_unit_test(a_link_in_a_brokers_list_is_of_a_region),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

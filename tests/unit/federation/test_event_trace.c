@@ -45,11 +45,26 @@ static void a_header_fills_in_what_is_missing_only(void **state)
 	json_decref(envelope);
 }
 
+static void a_canary_with_a_context_is_a_probe(void **state)
+{
+	json_t *with = json_pack("{s:s}", "traceparent", GOOD),
+	       *without = json_pack("{s:s}", "traceparent", "nonsense");
+
+	(void)state;
+	assert_true(event_trace_is_probe("homeward.canary", with));
+	assert_false(event_trace_is_probe("homeward.canary", without));
+	assert_false(event_trace_is_probe("homeward.receipt", with));
+	assert_false(event_trace_is_probe("session.completed", with));
+	json_decref(with);
+	json_decref(without);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_is_one),
 		cmocka_unit_test(a_header_fills_in_what_is_missing_only),
+		cmocka_unit_test(a_canary_with_a_context_is_a_probe),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -37,11 +37,12 @@ static void a_region_goes_with_its_lines(void **state)
 	/* The last one, with a comma behind it, with one before it alone, and among others on one line. */
 	expect_without(
 		"{\"regions\": {\n\"na\": {},\n\"eu\": {} /* , */ ,\n}}", "eu", "{\"regions\": {\n\"na\": {},\n}}");
-	expect_without("{\"regions\": {\n\"na\": {},\n\"eu\": {}\n}}", "eu", "{\"regions\": {\n\"na\": {},\n}}");
+	expect_without("{\"regions\": {\n\"na\": {}, // first\n\"eu\": {}\n}}", "eu",
+		"{\"regions\": {\n\"na\": {} // first\n}}");
 	expect_without("{\"regions\": {\"na\": {}, \"eu\": {}, \"ap\": {}}}", "na",
 		"{\"regions\": { \"eu\": {}, \"ap\": {}}}");
 	expect_without("{\"regions\": {\"na\": {}, \"eu\": {}, \"ap\": {}}}", "ap",
-		"{\"regions\": {\"na\": {}, \"eu\": {}, }}");
+		"{\"regions\": {\"na\": {}, \"eu\": {} }}");
 }
 
 static void its_links_go_too(void **state)
@@ -51,7 +52,7 @@ static void its_links_go_too(void **state)
 		       "\"regions\": {\"na\": {}, \"eu\": {}, \"ap\": {}}}",
 		"ap",
 		"{\"topology\": \"links\", \"links\": [[\"na\", \"eu\"], \n ],"
-		"\"regions\": {\"na\": {}, \"eu\": {}, }}");
+		"\"regions\": {\"na\": {}, \"eu\": {} }}");
 }
 
 static void what_cannot_be_taken_out_is_said(void **state)
