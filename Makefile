@@ -136,7 +136,8 @@ deps: ## install the Debian packages that are missing
 	@sh tests/deps.sh $(if $(filter-out all demo install,$(MAKECMDGOALS))$(filter-out release debug,$(VARIANT)),,$(if \
 		$(filter demo,$(MAKECMDGOALS)),demo,build))
 
-check: unit lint ## unit tests and lint
+check: deps ## unit tests and lint, side by side: the fast loop of who changes something
+	@$(MAKE) -s -j2 -o deps --output-sync=target --no-print-directory unit lint
 
 scenarios: deps $(OUT)/homeward ## whole regions with real PostgreSQL and real certificates
 	@HOMEWARD=$(abspath $(OUT)/homeward) /usr/bin/python3 -m pytest -q -n 2 --dist loadfile tests/scenarios $(PYTEST)

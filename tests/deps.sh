@@ -17,10 +17,11 @@ if [ "${1:-}" = clients ]; then
 	command -v node >/dev/null || wanted="$wanted nodejs"
 	command -v npm >/dev/null || wanted="$wanted npm"
 fi
+# shellcheck disable=SC2086 # a list of package names, one word each
+installed=" $(dpkg-query -W -f='${Package}:${Status}\n' $wanted 2>/dev/null | sed -n 's/:install ok installed$//p' | tr '\n' ' ')"
 missing=""
 for package in $wanted; do
-	status=$(dpkg-query -W -f='${Status}' "$package" 2>/dev/null || true)
-	[ "$status" = "install ok installed" ] || missing="$missing $package"
+	case $installed in *" $package "*) ;; *) missing="$missing $package" ;; esac
 done
 [ -n "$missing" ] || exit 0
 

@@ -17,6 +17,7 @@
 #include "policy/log_index.h"
 #include "policy/log_writer.h"
 #include "tests/unit/support/postgres.h"
+#include "tests/unit/support/scratch.h"
 
 #define ORIGIN "eu.test/access-log"
 #define WAIT_MS 30000
@@ -169,7 +170,7 @@ static int set_up(void **state)
 
 	(void)state;
 	migrate();
-	snprintf(folder, sizeof(folder), "/tmp/homeward-index-XXXXXX");
+	snprintf(folder, sizeof(folder), "%s/homeward-index-XXXXXX", scratch_place());
 	must(mkdtemp(folder) != NULL);
 	snprintf(key_file, sizeof(key_file), "%s.key", folder);
 	appended = 0;

@@ -15,6 +15,7 @@
 #include "policy/log_proof.h"
 #include "policy/log_reader.h"
 #include "tests/unit/support/log_files.h"
+#include "tests/unit/support/scratch.h"
 
 static char folder[64];
 static char told[512]; /* the files told by the last check */
@@ -22,7 +23,7 @@ static char told[512]; /* the files told by the last check */
 static int set_up(void **state)
 {
 	(void)state;
-	snprintf(folder, sizeof(folder), "/tmp/homeward-log-XXXXXX");
+	snprintf(folder, sizeof(folder), "%s/homeward-log-XXXXXX", scratch_place());
 	return mkdtemp(folder) == NULL;
 }
 

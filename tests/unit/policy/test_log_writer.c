@@ -15,6 +15,7 @@
 #include "policy/log_reader.h"
 #include "policy/log_writer.h"
 #include "tests/unit/support/faulty_disk.h"
+#include "tests/unit/support/scratch.h"
 
 #define ORIGIN "eu.test/access-log"
 #define WAIT_MS 20000
@@ -45,7 +46,7 @@ static void remove_all(const char *path)
 static int set_up(void **state)
 {
 	(void)state;
-	snprintf(folder, sizeof(folder), "/tmp/homeward-log-XXXXXX");
+	snprintf(folder, sizeof(folder), "%s/homeward-log-XXXXXX", scratch_place());
 	snprintf(key_file, sizeof(key_file), "%s", "");
 	answer_count = 0;
 	if (mkdtemp(folder) == NULL)

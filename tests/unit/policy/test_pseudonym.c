@@ -20,6 +20,7 @@
 #include "base/schema.h"
 #include "policy/pseudonym.h"
 #include "tests/unit/support/postgres.h"
+#include "tests/unit/support/scratch.h"
 
 #define PATIENCE_MS 30000
 #define MANY 1500
@@ -38,7 +39,7 @@ struct ring_bench {
 
 static void open_bench(struct ring_bench *bench)
 {
-	snprintf(bench->folder, sizeof(bench->folder), "/tmp/homeward-ring-XXXXXX");
+	snprintf(bench->folder, sizeof(bench->folder), "%s/homeward-ring-XXXXXX", scratch_place());
 	assert_non_null(mkdtemp(bench->folder));
 	snprintf(bench->path, sizeof(bench->path), "%s/subjects.key", bench->folder);
 	fake_clock_init(&bench->clock, 1000);

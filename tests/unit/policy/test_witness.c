@@ -15,6 +15,7 @@
 #include "policy/log_reader.h"
 #include "policy/witness.h"
 #include "tests/unit/support/log_files.h"
+#include "tests/unit/support/scratch.h"
 
 #define OWN "na.test.example/access-log"
 
@@ -51,7 +52,7 @@ static int set_up(void **state)
 	struct log_peer peer = { .region = "eu" };
 
 	(void)state;
-	snprintf(folder, sizeof(folder), "/tmp/homeward-witness-XXXXXX");
+	snprintf(folder, sizeof(folder), "%s/homeward-witness-XXXXXX", scratch_place());
 	assert_non_null(mkdtemp(folder));
 	peers = log_peers_create();
 	peer.key = *note_signer_verifier(signer);

@@ -17,6 +17,7 @@
 
 #include "tests/unit/support/await.h"
 #include "tests/unit/support/postgres.h"
+#include "tests/unit/support/scratch.h"
 
 #define MANY 30000 /* more than one FETCH */
 
@@ -71,7 +72,7 @@ static int set_up(void **state)
 	struct routes_settings routes_settings = { bench->path, test_postgres_dsn(server) };
 
 	change("TRUNCATE homeward.routes");
-	snprintf(bench->folder, sizeof(bench->folder), "/tmp/homeward-live-XXXXXX");
+	snprintf(bench->folder, sizeof(bench->folder), "%s/homeward-live-XXXXXX", scratch_place());
 	assert_non_null(mkdtemp(bench->folder));
 	snprintf(bench->path, sizeof(bench->path), "%.31s/routes", bench->folder);
 	assert_int_equal(loop_create("test", &bench->loop), STATUS_OK);

@@ -27,6 +27,7 @@
 #include "policy/log_reader.h"
 #include "policy/policy.h"
 #include "tests/unit/support/postgres.h"
+#include "tests/unit/support/scratch.h"
 
 #define PATIENCE_MS 30000 /* for a loaded machine under a sanitizer; only a failing test waits so long */
 #define MANY 3000
@@ -183,7 +184,7 @@ static void open_log(struct bench *bench)
 		.io = &bench->io };
 	struct keyring_settings keyring = { .epoch_s = 86400 };
 
-	snprintf(bench->folder, sizeof(bench->folder), "/tmp/homeward-access-XXXXXX");
+	snprintf(bench->folder, sizeof(bench->folder), "%s/homeward-access-XXXXXX", scratch_place());
 	assert_non_null(mkdtemp(bench->folder));
 	strbuf_addf(&path, "%s/log", bench->folder);
 	strbuf_addf(&key_path, "%s/log.key", bench->folder);

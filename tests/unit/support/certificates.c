@@ -5,6 +5,7 @@
  * own evidence.  Not for use from more than one thread.
  */
 #include "tests/unit/support/certificates.h"
+#include "tests/unit/support/scratch.h"
 
 #include <dirent.h>
 #include <stdio.h>
@@ -33,7 +34,7 @@ const char *certificates_path(const char *folder, const char *name, const char *
 
 void certificates_make_folder(char folder[TEST_PATH_SIZE])
 {
-	snprintf(folder, TEST_PATH_SIZE, "/tmp/homeward-test-XXXXXX");
+	snprintf(folder, TEST_PATH_SIZE, "%s/homeward-test-XXXXXX", scratch_place());
 	CHECK(mkdtemp(folder) != NULL);
 }
 

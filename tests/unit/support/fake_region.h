@@ -29,6 +29,7 @@
 #include "base/http_server.h"
 #include "base/json.h"
 #include "locator/locator.h"
+#include "tests/unit/support/scratch.h"
 
 /* ---- the clock ---- */
 
@@ -315,7 +316,7 @@ static inline int start_region(void **state)
 	struct region *region = calloc(1, sizeof(*region));
 	assert_non_null(region);
 	static char name[] = "eu";
-	snprintf(region->state_dir, sizeof(region->state_dir), "/tmp/hw-api-XXXXXX");
+	snprintf(region->state_dir, sizeof(region->state_dir), "%s/hw-api-XXXXXX", scratch_place());
 	assert_non_null(mkdtemp(region->state_dir));
 	snprintf(region->types[0].name, OBJECT_TYPE_SIZE, "token");
 	snprintf(region->types[1].name, OBJECT_TYPE_SIZE, "station");

@@ -26,6 +26,7 @@
 
 #include "base/database.h"
 #include "base/schema.h"
+#include "tests/unit/support/scratch.h"
 
 #define START_ATTEMPTS 600 /* of 50 ms: a loaded machine under a sanitizer */
 #define CHILDREN_MAX 256
@@ -279,7 +280,7 @@ struct test_postgres *test_postgres_start(void)
 	const struct passwd *user = geteuid() == 0 ? getpwnam("postgres") : NULL;
 
 	find_binaries(server);
-	snprintf(server->folder, sizeof(server->folder), "/tmp/homeward-pg-XXXXXX");
+	snprintf(server->folder, sizeof(server->folder), "%s/homeward-pg-XXXXXX", scratch_place());
 	if (mkdtemp(server->folder) == NULL)
 		give_up("mkdtemp");
 	if (user != NULL && chown(server->folder, user->pw_uid, user->pw_gid) != 0)
