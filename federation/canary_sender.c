@@ -97,7 +97,7 @@ static void say_silence(const struct canary_sender *sender, const char *from, bo
 		LOG_WARN("mesh_link_silent", "from", from, "silent_ms", log_number(CANARY_SILENT_MS));
 	else
 		LOG_INFO("mesh_link_back", "from", from);
-	system_say_link(sender->system, from, sender->canaries.region, is_silent ? "no_canary" : "green", -1);
+	system_say_link(sender->system, from, sender->canaries.region, !is_silent);
 }
 
 /* ---- what came, on the consumer's thread ---- */

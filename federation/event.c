@@ -146,6 +146,21 @@ static enum status check_origin(struct event *event, enum event_side side, struc
 	return event->first <= event->sequence ? STATUS_OK : refuse(why, "skippedfrom", "greater than sequence");
 }
 
+/* Attributes that are carried as they are, with the bounds of schemas/envelope.v1.json. */
+static enum status check_carried(const json_t *envelope, struct strbuf *why)
+{
+	static const struct {
+		const char *name;
+		size_t max;
+	} carried[] = { { "datacontenttype", 128 }, { "tracestate", 512 } };
+	enum status status = STATUS_OK;
+	const char *text;
+
+	for (size_t i = 0; i < sizeof(carried) / sizeof(carried[0]) && status == STATUS_OK; i++)
+		status = get_text(envelope, carried[i].name, carried[i].max, false, &text, why);
+	return status;
+}
+
 static enum status check_event(struct event *event, enum event_side side, struct strbuf *why)
 {
 	const json_t *envelope = event->envelope;
@@ -178,6 +193,8 @@ static enum status check_event(struct event *event, enum event_side side, struct
 		status = get_text(envelope, "destination", REGION_SIZE - 1, true, &event->destination, why);
 	if (status == STATUS_OK && !is_destination(event->destination))
 		status = refuse(why, "destination", "not a region, nor \"all\"");
+	if (status == STATUS_OK)
+		status = check_carried(envelope, why);
 	if (status == STATUS_OK)
 		status = check_time(envelope, "time", &time_us, why);
 	if (status == STATUS_OK)

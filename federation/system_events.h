@@ -42,9 +42,8 @@ void system_events_destroy(struct system_events *system);
 void system_events_say(struct system_events *system, const char *type, json_t *data);
 
 void system_say_peer(struct system_events *system, const char *peer, bool is_up, const char *reason, int64_t down_s);
-/* state: "green", or what is wrong as in homeward.link.down; buffered < 0: unknown. */
-void system_say_link(
-	struct system_events *system, const char *from, const char *to, const char *state, int64_t buffered);
+/* Down: no canary comes. */
+void system_say_link(struct system_events *system, const char *from, const char *to, bool is_up);
 /* peer NULL: a caller of this region; caller NULL: not one only. */
 void system_say_denials(
 	struct system_events *system, const char *peer, const char *caller, int64_t denied, int64_t window_s);

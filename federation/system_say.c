@@ -42,17 +42,13 @@ void system_say_peer(struct system_events *system, const char *peer, bool is_up,
 			json_pack("{s:s,s:s,s:s}", "peer", peer, "since", now(at), "reason", peer_reason(reason)));
 }
 
-void system_say_link(
-	struct system_events *system, const char *from, const char *to, const char *state, int64_t buffered)
+void system_say_link(struct system_events *system, const char *from, const char *to, bool is_up)
 {
-	bool is_up = strcmp(state, "green") == 0;
 	char at[CLOCK_TEXT_SIZE];
-	json_t *data = json_pack(
-		"{s:s,s:s,s:s*,s:s}", "from", from, "to", to, "state", is_up ? NULL : state, "since", now(at));
 
-	if (buffered >= 0 && data != NULL)
-		(void)json_object_set_new(data, "buffered", json_integer(buffered));
-	system_events_say(system, is_up ? "homeward.link.up" : "homeward.link.down", data);
+	system_events_say(system, is_up ? "homeward.link.up" : "homeward.link.down",
+		json_pack("{s:s,s:s,s:s*,s:s}", "from", from, "to", to, "state", is_up ? NULL : "no_canary", "since",
+			now(at)));
 }
 
 void system_say_denials(

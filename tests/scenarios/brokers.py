@@ -118,6 +118,9 @@ log.file = false
         except (requests.RequestException, OSError, AssertionError):
             return False
 
+    def is_up(self):
+        return self.process is not None and self.process.poll() is None and self.is_ready()
+
     def log(self):
         path = self.folder / "broker.log"
         return path.read_text(errors="replace")[-4000:] if path.exists() else ""

@@ -6,17 +6,22 @@ import signal
 
 from brokers import VHOST, Brokers
 from mesh import Mesh, eventually
+from wire import judge
+
+SEEN = {"x-queue-type": "classic", "x-max-length": 1000}  # the oldest go
 
 
 class EventMesh:
     """`with EventMesh("na", "eu") as mesh:` mesh["na"] is the region, mesh.brokers["na"] its broker.
 
-    Each broker has a queue "application" of everything that its region passes on.  settings: more of section events;
+    Each broker has a queue "application" of everything that its region passes on.  The last of that, and of what homeward
+    itself said, is held against the schemas at the end.  settings: more of section events;
     policy: changes a region's policy before it is read.  applications: by region, local ones of its broker.
     """
 
     def __init__(self, *names, settings=None, policy=None, options=(), applications=None):
         self.names, self.settings, self.policy, self.applications = names, settings or {}, policy, applications
+        self.seen = {name: set() for name in names}
         self.mesh = Mesh(*names, options=options)
 
     def __enter__(self):
@@ -38,6 +43,8 @@ class EventMesh:
         self.brokers.apply()
         for name in self.names:
             self.brokers[name].add_queue("application", "homeward.delivered", "#")
+            self.brokers[name].add_queue("seen", "homeward.delivered", "#", **SEEN)
+            self.brokers[name].bind("homeward.system", "seen", "#")
             self.configure(name)
 
     def configure(self, name):
@@ -56,12 +63,23 @@ class EventMesh:
     def __getitem__(self, name):
         return self.mesh[name]
 
+    def judge_seen(self, name):
+        """Holds what was seen at a region's broker since the last time against the schemas; the types of all so far."""
+        for _, payload in self.brokers[name].take("seen"):
+            self.seen[name].add(judge(payload))
+        return self.seen[name]
+
     def logs(self):
         return self.brokers.logs() + self.mesh.logs()
 
     def __exit__(self, *exception):
-        self.brokers.__exit__()
-        self.mesh.__exit__()
+        try:
+            for name in self.names if exception == (None, None, None) else ():
+                if self.brokers[name].is_up():
+                    self.judge_seen(name)
+        finally:
+            self.brokers.__exit__()
+            self.mesh.__exit__()
 
 
 def kill_broker(broker):

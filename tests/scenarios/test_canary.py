@@ -103,3 +103,5 @@ def test_a_daemon_that_stops_is_silent_and_back(events):
     said = na.session.get(na.url("/admin/v1/events?type=homeward.link", admin=True), timeout=10).json()["events"]
     states = [(kept["event"]["type"], kept["event"]["data"]["from"], kept["event"]["data"].get("state")) for kept in said]
     assert ("homeward.link.down", "eu", "no_canary") in states, states
+    eventually(lambda: {"homeward.link.down", "homeward.link.up"} <= events.judge_seen("na"), within_s=30, every_s=0.5,
+               what="both, as their schemas have them, at na's broker")

@@ -138,6 +138,7 @@ def test_a_prefix_that_moves_empties_the_caches(events, second):
                   " LIMIT 1") == [("changed", "101")]
     eventually(lambda: na.sql("SELECT count(*) FROM homeward.outbox WHERE type = 'route.changed' AND sent_at IS NOT NULL") == [(3,)],
                within_s=30, what="all of them sent")
+    eventually(lambda: "route.changed" in events.judge_seen("eu"), within_s=30, every_s=0.5, what="them, as the schema has them")
 
 
 def test_what_a_process_missed_is_made_up_for(events, second):

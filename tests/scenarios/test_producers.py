@@ -15,9 +15,10 @@ import threading
 import pika
 import pytest
 from brokers import VHOST
-from event_mesh import EventMesh, kill_broker
+from event_mesh import SEEN, EventMesh, kill_broker
 from mesh import eventually
 from test_events import WRITER, arrived, dead, event, submit
+from wire import judge
 
 pytestmark = pytest.mark.skipif(shutil.which("rabbitmqctl") is None, reason="no RabbitMQ on this machine")
 EVENTS = pathlib.Path(__file__).resolve().parents[2] / "docs/EVENTS.md"
@@ -98,6 +99,25 @@ def test_the_documented_producer_sends_an_event(events):
     eventually(lambda: na.sql("SELECT 1 FROM homeward.outbox WHERE id = %s AND receipt = 'applied'", sent["id"]), within_s=60,
                what="its receipt")
     assert na.sql("SELECT caller FROM homeward.outbox WHERE id = %s", sent["id"]) == [("amqp.billing",)]
+
+
+def test_everything_on_the_wire_is_as_the_schemas_have_it(events):
+    """What is published to homeward.events itself, receipts and canaries too, as the brokers' tracing shows it."""
+    seen = {"na": set(), "eu": set()}
+
+    def look():
+        for name, types in seen.items():
+            types.update(judge(payload) for _, payload in events.brokers[name].take("wire", 1000))
+        return {"session.completed", "homeward.canary"} <= seen["na"] and {"homeward.receipt", "homeward.canary"} <= seen["eu"]
+    for name in seen:
+        events.brokers[name].add_queue("wire", "amq.rabbitmq.trace", "publish.homeward.events", **SEEN)
+        events.brokers[name].api("PUT", f"/api/vhosts/{VHOST}", {"tracing": True})
+    try:
+        assert submit(events["na"], event(), WRITER).status_code == 202
+        eventually(look, within_s=60, every_s=0.5, what=f"one of each on the wire: {seen}")
+    finally:
+        for name in seen:
+            events.brokers[name].api("PUT", f"/api/vhosts/{VHOST}", {"tracing": False})
 
 
 def test_the_documented_consumers_receive_by_type(events):

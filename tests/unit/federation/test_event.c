@@ -35,6 +35,8 @@ static void expect(const char *text, enum event_side side, const char *complaint
 	strbuf_release(&why);
 }
 
+#define SIXTEEN "application/json"
+
 static void test_envelopes(void **state)
 {
 	(void)state;
@@ -51,6 +53,13 @@ static void test_envelopes(void **state)
 	expect("{" BASE ",\"time\":\"yesterday\"}", EVENT_SUBMITTED, "time");
 	expect("{" BASE ",\"subject\":\"a\\nb\"}", EVENT_SUBMITTED, "control");
 	expect("{" BASE ",\"subject\":\"\"}", EVENT_SUBMITTED, "subject");
+	expect("{" BASE ",\"datacontenttype\":7}", EVENT_SUBMITTED, "datacontenttype: not a text");
+	expect("{" BASE ",\"tracestate\":\"\"}", EVENT_SUBMITTED, "tracestate: not a text");
+	expect("{" BASE ",\"datacontenttype\":\"" SIXTEEN SIXTEEN SIXTEEN SIXTEEN SIXTEEN SIXTEEN SIXTEEN SIXTEEN "\"}",
+		EVENT_SUBMITTED, NULL);
+	expect("{" BASE ",\"datacontenttype\":\"" SIXTEEN SIXTEEN SIXTEEN SIXTEEN SIXTEEN SIXTEEN SIXTEEN SIXTEEN
+	       "x\"}",
+		EVENT_SUBMITTED, "datacontenttype: too long");
 }
 
 static void test_required_attributes(void **state)

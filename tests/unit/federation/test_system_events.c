@@ -62,8 +62,8 @@ static void say_everything(struct system_events *system)
 
 	system_say_peer(system, "na", false, "connection_timeout", 0);
 	system_say_peer(system, "na", true, "ok", 41);
-	system_say_link(system, "na", "eu", "no_canary", -1);
-	system_say_link(system, "na", "eu", "green", 0);
+	system_say_link(system, "na", "eu", false);
+	system_say_link(system, "na", "eu", true);
 	system_say_denials(system, "na", NULL, 100, 60);
 	system_say_denials(system, NULL, "cs-auth", 100, 60);
 	system_say_certificate(system, "peer", "spiffe://live.example/region/eu", 1000 * DAY_S, 993 * DAY_S);
