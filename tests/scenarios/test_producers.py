@@ -40,13 +40,16 @@ class Documented:
         self.blocks = re.findall(r"^```python\n(.*?)^```$", EVENTS.read_text(encoding="utf-8"), re.M | re.S)
         self.given = {"host": "localhost", "port": broker.tls_port, "folder": str(broker.pki)}
 
-    def run(self, marker, **variables):
-        names = {**self.given, **variables}
+    def block(self, marker):
         found = [block for block in self.blocks if marker in block]
-        assert len(found) == 1 and "def connect" in self.blocks[0], marker
-        exec(compile(self.blocks[0], str(EVENTS), "exec"), names)  # pylint: disable=exec-used
-        if found[0] is not self.blocks[0]:
-            exec(compile(found[0], str(EVENTS), "exec"), names)  # pylint: disable=exec-used
+        assert len(found) == 1, (marker, found)
+        return found[0]
+
+    def run(self, marker, **variables):
+        """The block that has the marker, after the one that says how to connect."""
+        names = {**self.given, **variables}
+        for block in dict.fromkeys((self.block("def connect("), self.block(marker))):
+            exec(compile(block, str(EVENTS), "exec"), names)  # pylint: disable=exec-used
         return names
 
 
@@ -164,7 +167,7 @@ REFUSED = [
 def test_an_application_may_no_more_than_it_is_given(events, case):
     name, attempt = REFUSED[case]
     broker = events.brokers["na"]
-    connect = Documented(broker).run("def connect")["connect"]
+    connect = Documented(broker).run("def connect(")["connect"]
     connection = connect("localhost", broker.tls_port, name, broker.pki)
     try:
         channel = connection.channel()
@@ -178,7 +181,7 @@ def test_an_application_may_no_more_than_it_is_given(events, case):
 
 def test_an_application_is_a_user_of_its_own_region_only(events):
     broker = events.brokers["na"]
-    connect = Documented(broker).run("def connect")["connect"]
+    connect = Documented(broker).run("def connect(")["connect"]
     with pytest.raises((pika.exceptions.ProbableAuthenticationError, pika.exceptions.AMQPConnectionError)):
         connect("localhost", broker.tls_port, "screen", broker.pki)
     own = events.brokers["eu"]
