@@ -81,6 +81,7 @@ bool webhook_add_ready(struct webhook_delivery **all, struct webhook *hook, cons
 	delivery->hook = hook;
 	strbuf_init(&delivery->event);
 	delivery->place = strtoll(PQgetvalue(rows, row, DELIVERY_PLACE), NULL, 10);
+	delivery->stream = strtoll(PQgetvalue(rows, row, DELIVERY_STREAM), NULL, 10);
 	delivery->attempts = strtoll(PQgetvalue(rows, row, DELIVERY_ATTEMPTS), NULL, 10);
 	delivery->refusals = strtoll(PQgetvalue(rows, row, DELIVERY_REFUSALS), NULL, 10);
 	delivery->expires_us = strtoll(PQgetvalue(rows, row, DELIVERY_EXPIRES_US), NULL, 10);
@@ -118,4 +119,36 @@ bool webhook_list_known(const struct webhook_delivery *all, const struct webhook
 size_t webhook_in_flight_max(const struct webhook *hook)
 {
 	return hook->failures > 0 ? 1 : (size_t)hook->settings->in_flight_max;
+}
+
+void webhook_add_stuck(struct webhook *hook, int64_t stream, int64_t until_ms, int64_t now_ms)
+{
+	size_t free_place = WEBHOOK_STUCK_MAX;
+
+	for (size_t i = 0; i < WEBHOOK_STUCK_MAX; i++) {
+		if (hook->stuck[i].stream == stream)
+			hook->stuck[i].until_ms = 0;
+		if (hook->stuck[i].until_ms <= now_ms)
+			free_place = i;
+	}
+	/* One that finds no place is looked at like any other. */
+	if (stream == 0 || free_place == WEBHOOK_STUCK_MAX)
+		return;
+	hook->stuck[free_place].stream = stream;
+	hook->stuck[free_place].until_ms = until_ms;
+}
+
+void webhook_forget_stuck(struct webhook *hook)
+{
+	memset(hook->stuck, 0, sizeof(hook->stuck));
+}
+
+bool webhook_list_stuck(const struct webhook *hook, int64_t now_ms, struct strbuf *array)
+{
+	strbuf_addc(array, '{');
+	for (size_t i = 0; i < WEBHOOK_STUCK_MAX; i++)
+		if (hook->stuck[i].until_ms > now_ms)
+			strbuf_addf(array, "%s%" PRId64, array->length > 1 ? "," : "", hook->stuck[i].stream);
+	strbuf_addc(array, '}');
+	return strbuf_ok(array);
 }

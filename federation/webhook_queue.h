@@ -19,6 +19,7 @@
 #include "federation/webhook_message.h"
 
 #define WEBHOOK_LAST_SIZE 256
+#define WEBHOOK_STUCK_MAX 256 /* streams; with more of them looking only takes longer */
 
 struct webhook {
 	const struct settings_webhook *settings;
@@ -29,6 +30,9 @@ struct webhook {
 	int64_t failures; /* times in a row that it waited as a whole */
 	struct webhook_delivery *ready, **ready_end;
 	size_t ready_count, in_flight;
+	struct {
+		int64_t stream, until_ms;
+	} stuck[WEBHOOK_STUCK_MAX]; /* their first event waits until then; 0: none */
 	char resumed_at[64];
 	struct {
 		int64_t delivered, failures, dead;
@@ -43,7 +47,7 @@ struct webhook_delivery {
 	struct webhook_delivery *next, **at; /* in all of them */
 	struct webhook_delivery *next_ready;
 	struct webhook *hook;
-	int64_t place, attempts, refusals, expires_us;
+	int64_t place, stream, attempts, refusals, expires_us;
 	char *origin, *source, *id;
 	struct strbuf event;
 };
@@ -61,5 +65,11 @@ void webhook_drop_ready(struct webhook *hook);
 void webhook_delivery_destroy(struct webhook_delivery *delivery);
 /* The places of a webhook's deliveries, or of every one's (NULL), as an array for the database.  False: no memory. */
 bool webhook_list_known(const struct webhook_delivery *all, const struct webhook *hook, struct strbuf *array);
+
+/* Its first event waits until then, and so do the others. */
+void webhook_add_stuck(struct webhook *hook, int64_t stream, int64_t until_ms, int64_t now_ms);
+void webhook_forget_stuck(struct webhook *hook);
+/* Those that wait still, as an array for the database.  False: no memory. */
+bool webhook_list_stuck(const struct webhook *hook, int64_t now_ms, struct strbuf *array);
 
 #endif

@@ -23,14 +23,17 @@ static const char register_all[] =
 	" INSERT INTO homeward.webhooks (name, types, origins, keep) SELECT name, types, origins, keep FROM given"
 	" ON CONFLICT (name) DO UPDATE SET types = EXCLUDED.types, origins = EXCLUDED.origins, keep = EXCLUDED.keep,"
 	" is_configured = true";
+/* The inbox is asked for the few that are chosen, not for all that wait. */
 static const char read_due[] =
 	"SELECT d.place, d.origin, d.source, d.id, d.attempts, d.refusals,"
-	" (extract(epoch FROM d.expires_at) * 1000000)::bigint, coalesce(i.event::text, '')"
-	" FROM homeward.webhook_deliveries d LEFT JOIN homeward.inbox i USING (origin, source, id)"
-	" WHERE d.webhook = $1 AND d.next_at <= now() AND d.place <> ALL($3::bigint[])"
+	" (extract(epoch FROM d.expires_at) * 1000000)::bigint, coalesce(i.event::text, ''), d.stream"
+	" FROM (SELECT * FROM homeward.webhook_deliveries d"
+	" WHERE d.webhook = $1 AND d.next_at <= now() AND d.place <> ALL($3::bigint[]) AND d.stream <> "
+	"ALL($4::bigint[])"
 	" AND (d.stream = 0 OR NOT EXISTS (SELECT FROM homeward.webhook_deliveries e"
 	" WHERE e.webhook = d.webhook AND e.stream = d.stream AND e.stream <> 0 AND e.place < d.place))"
-	" ORDER BY d.place LIMIT $2::bigint";
+	" ORDER BY d.place LIMIT $2::bigint) AS d LEFT JOIN homeward.inbox i USING (origin, source, id) ORDER BY "
+	"d.place";
 
 /* From `gone`, in the order of their places: that of their subjects, should they be handed in again. */
 #define WRITE_LETTERS(which)                                                                                           \
@@ -116,11 +119,11 @@ enum status webhook_store_register(
 }
 
 enum status webhook_store_read(struct database_session *session, const char *webhook, const char *limit,
-	const char *known, PGresult **rows_out, struct strbuf *why)
+	const char *known, const char *stuck, PGresult **rows_out, struct strbuf *why)
 {
-	const char *parameters[] = { webhook, limit, known };
+	const char *parameters[] = { webhook, limit, known, stuck };
 
-	return database_session_query(session, read_due, parameters, 3, WORKER_QUERY_MS, rows_out, why);
+	return database_session_query(session, read_due, parameters, 4, WORKER_QUERY_MS, rows_out, why);
 }
 
 enum status webhook_store_record(

@@ -26,11 +26,15 @@ enum {
 	DELIVERY_ATTEMPTS,
 	DELIVERY_REFUSALS,
 	DELIVERY_EXPIRES_US,
-	DELIVERY_EVENT /* "" when the inbox has it no more */
+	DELIVERY_EVENT, /* "" when the inbox has it no more */
+	DELIVERY_STREAM
 };
-/* What may be sent now, the oldest first, but for the places in the array `known`; of each subject the first. */
+/*
+ * What may be sent now, the oldest first, but for the places in the array `known`; of each subject the first.  `stuck`:
+ * streams whose first is known to wait, so that the others of a long one need not be looked at one by one.
+ */
 MUST_CHECK enum status webhook_store_read(struct database_session *session, const char *webhook, const char *limit,
-	const char *known, PGresult **rows_out, struct strbuf *why);
+	const char *known, const char *stuck, PGresult **rows_out, struct strbuf *why);
 
 /*
  * Results: an array of {place, step, wait_ms, refusals, last, detail}; totals: one of {name, delivered, failures, dead,

@@ -115,18 +115,20 @@ static struct webhook *find_hook(struct webhooks *webhooks, const char *name)
 static enum status look(struct worker *worker, struct webhook *hook, struct strbuf *why)
 {
 	size_t has = hook->ready_count + hook->in_flight, wants = 2 * webhook_in_flight_max(hook);
-	struct strbuf known = STRBUF_INIT;
+	struct strbuf known = STRBUF_INIT, stuck = STRBUF_INIT;
 	int64_t began_ms = now_ms(), took_ms;
 	PGresult *rows = NULL;
 	enum status status = STATUS_NO_MEMORY;
 	char limit[24];
 
-	if (hook->is_paused || began_ms < hook->wait_until_ms || has >= wants ||
+	/* Rather some at a time than one by one. */
+	if (hook->is_paused || began_ms < hook->wait_until_ms || has >= wants || hook->ready_count > wants / 4 ||
 		(!hook->is_hungry && began_ms < hook->look_ms))
 		return STATUS_OK;
 	(void)snprintf(limit, sizeof(limit), "%zu", wants - has);
-	if (webhook_list_known(worker->webhooks->all, hook, &known))
-		status = webhook_store_read(worker->session, hook->settings->name, limit, known.data, &rows, why);
+	if (webhook_list_known(worker->webhooks->all, hook, &known) && webhook_list_stuck(hook, began_ms, &stuck))
+		status = webhook_store_read(
+			worker->session, hook->settings->name, limit, known.data, stuck.data, &rows, why);
 	for (int row = 0; status == STATUS_OK && row < PQntuples(rows); row++)
 		if (!webhook_add_ready(&worker->webhooks->all, hook, rows, row))
 			status = STATUS_NO_MEMORY;
@@ -136,6 +138,7 @@ static enum status look(struct worker *worker, struct webhook *hook, struct strb
 	hook->look_ms = now_ms() + (took_ms * LOOK_SHARE > LOOK_EVERY_MS ? took_ms * LOOK_SHARE : LOOK_EVERY_MS);
 	PQclear(rows);
 	strbuf_release(&known);
+	strbuf_release(&stuck);
 	return status;
 }
 
@@ -207,6 +210,8 @@ static void settle(struct webhooks *webhooks, const struct webhook_result *resul
 	metric_observe_us(hook->took, result->duration_us);
 	add_result(webhooks, delivery, &decision, last, detail);
 	count_result(webhooks, hook, decision.step, last);
+	if (decision.step == WEBHOOK_RETRY)
+		webhook_add_stuck(hook, delivery->stream, now_ms() + decision.wait_ms, now_ms());
 	if (decision.holds_webhook) {
 		hold_webhook(hook, &decision, last);
 	} else {
@@ -326,6 +331,13 @@ static enum status send_ready(struct webhooks *webhooks, struct webhook *hook)
 
 /* ---- upkeep ---- */
 
+/* What waited is due. */
+static void resume(struct webhook *hook)
+{
+	hook->wait_until_ms = hook->failures = 0;
+	webhook_forget_stuck(hook);
+}
+
 static enum status read_states(struct worker *worker, struct strbuf *why)
 {
 	PGresult *rows = NULL;
@@ -343,7 +355,7 @@ static enum status read_states(struct worker *worker, struct strbuf *why)
 		if (is_paused)
 			webhook_drop_ready(hook);
 		else if (strcmp(hook->resumed_at, resumed_at) != 0)
-			hook->wait_until_ms = hook->failures = 0;
+			resume(hook);
 		(void)snprintf(hook->resumed_at, sizeof(hook->resumed_at), "%s", resumed_at);
 		hook->is_paused = is_paused;
 		hook->is_hungry = true;
@@ -387,6 +399,7 @@ static enum status expire(struct worker *worker, struct strbuf *why)
 			continue;
 		metric_add(hook->dead, count);
 		hook->is_hungry = true; /* others of their subjects may go now */
+		webhook_forget_stuck(hook);
 	}
 	PQclear(rows);
 	strbuf_release(&known);
@@ -421,8 +434,10 @@ static enum status prepare(struct worker *worker, struct strbuf *why)
 	enum status status = webhook_store_register(worker->session, worker->settings, why);
 	bool is_ours;
 
+	/* A record that a crash of the database takes back only means another attempt: it need not wait for the disk. */
 	if (status == STATUS_OK)
-		status = database_session_script(worker->session, "LISTEN homeward_webhooks", WORKER_QUERY_MS, why);
+		status = database_session_script(worker->session,
+			"SET synchronous_commit = off; LISTEN homeward_webhooks", WORKER_QUERY_MS, why);
 	if (status == STATUS_OK)
 		status = database_session_query(worker->session, "SELECT pg_try_advisory_lock(" LOCK_KEY ")", NULL, 0,
 			WORKER_QUERY_MS, &result, why);

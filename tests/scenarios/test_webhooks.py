@@ -16,6 +16,7 @@ import pytest
 
 from event_mesh import EventMesh, restart
 from mesh import eventually, free_port, homeward
+from test_events import arrived
 
 pytestmark = pytest.mark.skipif(shutil.which("rabbitmqctl") is None, reason="no RabbitMQ on this machine")
 
@@ -289,6 +290,7 @@ def test_one_that_is_gone_is_paused_until_it_is_resumed(hooks):
 
 def test_an_operator_pauses_one(hooks):
     assert hooks.command("pause", "paused").stdout == "paused is paused: 0 waiting\n"
+    eventually(lambda: hooks.eu.metric("homeward_webhook_paused", webhook="paused") == 1, within_s=30, what="the pause")
     hooks.send("paused", 1, 3)
     eventually(lambda: hooks.pending("paused") == 3, within_s=30, what="three waiting")
     restart(hooks.eu)
@@ -296,6 +298,20 @@ def test_an_operator_pauses_one(hooks):
     assert hooks.command("resume", "paused").returncode == 0
     hooks.await_delivered("paused")
     assert len(hooks.plain.of("/paused")) == 3
+
+
+def test_what_is_erased_is_delivered_first(hooks):
+    assert hooks.command("pause", "paused").returncode == 0
+    eventually(lambda: hooks.eu.metric("homeward_webhook_paused", webhook="paused") == 1, within_s=30, what="the pause")
+    before = len(hooks.plain.of("/paused"))
+    ((identifier,),) = hooks.send("paused", 1, 1, data="'{\"object_type\": \"token\", \"object_id\": \"04FEEDFEED0001\"}'").values()
+    eventually(lambda: arrived(hooks.eu, identifier), within_s=30, what="the event")
+    forget, kept = "SELECT homeward.events_forget('token', '04FEEDFEED0001')", "SELECT event <> '{}' FROM homeward.inbox WHERE id = %s"
+    assert hooks.eu.sql(forget) == [(1,)] and hooks.eu.sql(kept, identifier) == [(True,)]
+    assert hooks.command("resume", "paused").returncode == 0
+    hooks.await_delivered("paused")
+    assert hooks.plain.events("/paused")[before]["data"]["object_id"] == "04FEEDFEED0001"
+    assert hooks.eu.sql(forget) == [(0,)] and hooks.eu.sql(kept, identifier) == [(False,)]
 
 
 def test_binary_mode(hooks):
