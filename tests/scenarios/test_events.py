@@ -79,7 +79,8 @@ def test_submitted_event_arrives_and_is_passed_on(events):
     assert (answer.status_code, answer.json()) == (202, {"id": sent["id"], "source": "/test"})
     got = eventually(lambda: arrived(eu, sent["id"]), what="the event in eu")[0][0]
     jsonschema.validate(got, json.loads(ENVELOPE.read_text()))
-    more = {name: got.pop(name) for name in ("time", "exchangeid")}
+    more = {name: got.pop(name) for name in ("time", "exchangeid", "outboxtime")}
+    assert more["outboxtime"] == more["time"]
     assert got == {**sent, "originregion": "na", "sequence": "0" * 17 + "1", "datacontenttype": "application/json",
                    "dataschema": "https://homeward.dev/schemas/session.completed.v1.json", "dataclassification": "personal"}
     got.update(more)
