@@ -4,6 +4,10 @@
  * exchange, as two sorted streams that are merged; a page of each is in memory.
  * What a peer says is checked for form and order before it is believed to be
  * even that.
+ *
+ * An event that we sent and the peer's log says nothing of has a second witness: the
+ * receipt in our outbox, which names the exchange it was taken under.  Those are looked
+ * up some at a time.
  */
 #include "cli/audit.h"
 
@@ -128,8 +132,12 @@ static enum status source_next(struct source *source, struct strbuf *why)
 
 /* ---- the merge ---- */
 
+#define UNRECEIVED_MAX 1000
+
 struct reconcile {
 	const char *me, *peer;
+	char (*unreceived)[EXCHANGE_ID_TEXT_SIZE]; /* sent by us; to be looked up */
+	size_t unreceived_count;
 	struct source ours, theirs;
 	struct output *output;
 	bool shows_all;
@@ -173,21 +181,27 @@ static void add_detail(struct strbuf *detail, enum reconcile_finding finding, co
 	else if (finding == RECONCILE_DECISION_DIFFERS)
 		strbuf_addf(detail, "%s %s, %s got %s", serving_region, serving->serve > 0 ? "served" : "denied",
 			asking_region, or_none(asking->got_outcome));
+	else if (finding == RECONCILE_FIELDS_DIFFER && asking->is_event)
+		strbuf_addf(detail, "%s sent %s; %s received %s", asking_region, or_none(asking->send_fields),
+			serving_region, or_none(serving->receive_fields));
 	else if (finding == RECONCILE_FIELDS_DIFFER)
 		strbuf_addf(detail, "%s served %s; %s got %s", serving_region, or_none(serving->serve_fields),
 			asking_region, or_none(asking->got_fields));
 	else if (finding == RECONCILE_RECORD_DIFFERS)
 		strbuf_addf(detail, "record hash: %s served %s; %s got %s", serving_region,
 			or_none(serving->serve_hash), asking_region, or_none(asking->got_hash));
+	else if (finding == RECONCILE_RECEIVE_WITHOUT_SEND)
+		strbuf_addf(detail, "%s has no entry of sending", asking_region);
+	else if (finding == RECONCILE_RECEIPT_WITHOUT_RECEIVE)
+		strbuf_addf(detail, "%s's receipt says that it came; its log does not", serving_region);
 	else if (finding == RECONCILE_TERMS_DIFFER)
 		strbuf_addf(detail, "%s allowed %" PRId64 " s; %s kept it for %" PRId64 " s", serving_region,
 			serving->serve_ttl_s, asking_region, asking->got_ttl_s);
 }
 
-static void judge(struct reconcile *reconcile, const char *exchange, const struct reconcile_side *ours,
-	const struct reconcile_side *theirs)
+static void tell(struct reconcile *reconcile, enum reconcile_finding finding, const char *exchange,
+	const struct reconcile_side *ours, const struct reconcile_side *theirs)
 {
-	enum reconcile_finding finding = reconcile_judge(ours, theirs);
 	bool we_ask = ours != NULL ? ours->is_asking : !theirs->is_asking;
 	struct strbuf detail = STRBUF_INIT;
 	char at[CLOCK_TEXT_SIZE];
@@ -206,6 +220,50 @@ static void judge(struct reconcile *reconcile, const char *exchange, const struc
 	strbuf_release(&detail);
 }
 
+/* Of what we sent and the peer's log does not have: did its receipt say that it took it? */
+static enum status look_up_receipts(struct reconcile *reconcile, struct strbuf *why)
+{
+	static const char sql[] =
+		"SELECT x::text, EXISTS (SELECT FROM homeward.outbox o WHERE o.exchange = x AND o.receipt IN "
+		"('applied', "
+		"'duplicate')) OR EXISTS (SELECT FROM homeward.broadcasts b WHERE b.exchange = x AND b.region = $2 AND "
+		"b.receipt IN ('applied', 'duplicate')) FROM unnest($1::uuid[]) AS x ORDER BY 1";
+	static const struct reconcile_side sent = { .send = 1, .is_asking = true, .is_event = true };
+	struct strbuf ids = STRBUF_INIT;
+	PGresult *result = NULL;
+	enum status status = STATUS_NO_MEMORY;
+
+	strbuf_addc(&ids, '{');
+	for (size_t i = 0; i < reconcile->unreceived_count; i++)
+		strbuf_addf(&ids, "%s%s", i == 0 ? "" : ",", reconcile->unreceived[i]);
+	strbuf_addc(&ids, '}');
+	const char *const parameters[] = { ids.data, reconcile->peer };
+	if (strbuf_ok(&ids))
+		status = database_session_query(
+			reconcile->ours.session, sql, parameters, 2, COMMAND_STATEMENT_MS, &result, why);
+	for (int row = 0; status == STATUS_OK && row < PQntuples(result); row++)
+		tell(reconcile,
+			PQgetvalue(result, row, 1)[0] == 't' ? RECONCILE_RECEIPT_WITHOUT_RECEIVE : RECONCILE_UNRECEIVED,
+			PQgetvalue(result, row, 0), &sent, NULL);
+	reconcile->unreceived_count = 0;
+	PQclear(result);
+	strbuf_release(&ids);
+	return status;
+}
+
+static enum status judge(struct reconcile *reconcile, const char *exchange, const struct reconcile_side *ours,
+	const struct reconcile_side *theirs, struct strbuf *why)
+{
+	enum reconcile_finding finding = reconcile_judge(ours, theirs);
+
+	if (finding != RECONCILE_UNRECEIVED || ours == NULL || !ours->is_asking) {
+		tell(reconcile, finding, exchange, ours, theirs);
+		return STATUS_OK;
+	}
+	memcpy(reconcile->unreceived[reconcile->unreceived_count++], exchange, EXCHANGE_ID_TEXT_SIZE);
+	return reconcile->unreceived_count == UNRECEIVED_MAX ? look_up_receipts(reconcile, why) : STATUS_OK;
+}
+
 static enum status merge(struct reconcile *reconcile, struct strbuf *why)
 {
 	struct source *ours = &reconcile->ours, *theirs = &reconcile->theirs;
@@ -218,14 +276,14 @@ static enum status merge(struct reconcile *reconcile, struct strbuf *why)
 			    : theirs->exchange[0] == '\0' ? -1
 							  : strcmp(ours->exchange, theirs->exchange);
 
-		judge(reconcile, order <= 0 ? ours->exchange : theirs->exchange, order <= 0 ? &ours->side : NULL,
-			order >= 0 ? &theirs->side : NULL);
-		if (order <= 0)
+		status = judge(reconcile, order <= 0 ? ours->exchange : theirs->exchange,
+			order <= 0 ? &ours->side : NULL, order >= 0 ? &theirs->side : NULL, why);
+		if (order <= 0 && status == STATUS_OK)
 			status = source_next(ours, why);
 		if (order >= 0 && status == STATUS_OK)
 			status = source_next(theirs, why);
 	}
-	return status;
+	return status == STATUS_OK ? look_up_receipts(reconcile, why) : status;
 }
 
 static void tell_counts(const struct reconcile *reconcile, FILE *stream)
@@ -255,6 +313,9 @@ static int reconcile_with(
 	if (exit_code != EXIT_CODE_OK)
 		goto out;
 	status = peer_client_open(settings, peer, &client, &why);
+	reconcile.unreceived = calloc(UNRECEIVED_MAX, sizeof(reconcile.unreceived[0]));
+	if (status == STATUS_OK && reconcile.unreceived == NULL)
+		status = STATUS_NO_MEMORY;
 	if (status == STATUS_OK) {
 		reconcile_exchange_at(filter->from_us < 0 ? 0 : filter->from_us, ours->after);
 		reconcile_exchange_at(filter->to_us == INT64_MAX ? settled_us : filter->to_us, ours->before);
@@ -277,6 +338,7 @@ static int reconcile_with(
 out:
 	source_release(ours);
 	source_release(theirs);
+	free(reconcile.unreceived);
 	peer_client_close(client);
 	database_session_close(session);
 	settings_destroy(settings);

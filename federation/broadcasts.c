@@ -12,6 +12,7 @@
 
 #include "base/log.h"
 #include "federation/federation.h"
+#include "federation/receipts.h"
 
 #define SPREAD_ROWS "1000"
 
@@ -25,10 +26,12 @@ static const char give_up[] =
 	"UPDATE homeward.broadcasts SET given_up_at = now() WHERE receipted_at IS NULL AND given_up_at IS NULL"
 	" AND resends >= " BROADCASTS_RESENDS_MAX " AND sent_at < now() - interval '1 hour'";
 static const char receipted[] =
-	"INSERT INTO homeward.broadcasts AS b (seq, region, receipted_at, receipt)"
-	" SELECT DISTINCT ON (o.seq) o.seq, $2, now(), e->>'outcome' FROM jsonb_array_elements($1::jsonb) AS e"
+	"INSERT INTO homeward.broadcasts AS b (seq, region, receipted_at, receipt, exchange)"
+	" SELECT DISTINCT ON (o.seq) o.seq, $2, now(), e->>'outcome', " RECEIPT_EXCHANGE
+	" FROM jsonb_array_elements($1::jsonb) AS e"
 	" JOIN homeward.outbox o ON o.source = e->>'source' AND o.id = e->>'id' AND o.destination = 'all'"
-	" ON CONFLICT (seq, region) DO UPDATE SET receipted_at = now(), receipt = EXCLUDED.receipt"
+	" ON CONFLICT (seq, region) DO UPDATE SET receipted_at = now(), receipt = EXCLUDED.receipt,"
+	" exchange = EXCLUDED.exchange"
 	" WHERE b.receipted_at IS NULL";
 
 /* This region, and those it has a link with. */

@@ -30,7 +30,7 @@
 
 static const char mark_receipted[] =
 	"UPDATE homeward.outbox o SET receipted_at = now(), receipt = e->>'outcome', sent_at = coalesce(o.sent_at, "
-	"now()),"
+	"now()), exchange = " RECEIPT_EXCHANGE ","
 	" attributes = CASE WHEN o.type = 'homeward.canary' THEN o.attributes || jsonb_build_object('takenat', "
 	"$3::text)"
 	" ELSE o.attributes END"
@@ -107,7 +107,7 @@ void receipts_release(struct receipts *receipts)
 void receipts_add(struct receipts *receipts, const struct event *event, const char *outcome)
 {
 	json_t *list = json_object_get(receipts->by_origin, event->origin);
-	const char *traceparent;
+	const char *traceparent, *exchange = json_get_string(event->envelope, "exchangeid");
 
 	if (list == NULL) {
 		list = json_array();
@@ -115,8 +115,9 @@ void receipts_add(struct receipts *receipts, const struct event *event, const ch
 	}
 	traceparent = json_get_string(event->envelope, "traceparent");
 	(void)json_array_append_new(
-		list, json_pack("{s:s,s:s,s:s,s:s*}", "source", event->source, "id", event->id, "outcome", outcome,
-			      "traceparent", event_trace_is_valid(traceparent) ? traceparent : NULL));
+		list, json_pack("{s:s,s:s,s:s,s:s*,s:s*}", "source", event->source, "id", event->id, "outcome", outcome,
+			      "exchangeid", event->has_exchange ? exchange : NULL, "traceparent",
+			      event_trace_is_valid(traceparent) ? traceparent : NULL));
 }
 
 static enum status publish_one(struct worker *worker, const char *origin, json_t *events, struct strbuf *why)

@@ -8,6 +8,9 @@
 
 #include "federation/worker.h"
 
+/* Of a receipt's member `e`; what a peer wrote need not be a uuid. */
+#define RECEIPT_EXCHANGE                                                                                               \
+	"CASE WHEN e->>'exchangeid' ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' THEN (e->>'exchangeid')::uuid END"
 #define RECEIPT_TYPE EVENT_OWN_PREFIX "receipt"
 #define RECEIPT_EVENTS_MAX 1000 /* in one receipt */
 

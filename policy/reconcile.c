@@ -1,8 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * One exchange is judged at a time, whichever region asked: the side whose
- * entries are of operation `ask` is the asking one.  What the asking side's own
- * gate refused never crossed and needs no counterpart.
+ * entries are of operation `ask` (or `send`) is the asking one.  What the asking
+ * side's own gate refused never crossed and needs no counterpart.
+ *
+ * An event that was sent has its `receive` when it comes, which may be months later,
+ * and twice when a broker gave it twice.  Whether it came although there is none is
+ * for the receipt to say, and that is not in any log: the caller finds it.
  */
 #include "policy/reconcile.h"
 
@@ -12,8 +16,9 @@
 
 const char reconcile_page_statement[] =
 	"SELECT exchange::text, operation, kind, decision, coalesce(outcome, ''), fields, ttl_s::text, "
-	"coalesce(rh, '') FROM homeward.exchanges e WHERE peer = $1 AND exchange > $2::uuid AND "
-	"exchange < $3::uuid AND kind IN ('ask', 'got', 'serve', 'deny') AND operation IN ('ask', 'serve') "
+	"coalesce(rh, '') FROM homeward.exchanges e WHERE peer = ANY (ARRAY[$1, 'all']) AND exchange > $2::uuid AND "
+	"exchange < $3::uuid AND kind IN ('ask', 'got', 'serve', 'send', 'receive', 'deny') AND "
+	"operation IN ('ask', 'serve', 'send', 'receive') "
 	"ORDER BY exchange, kind LIMIT 1001";
 
 size_t reconcile_page_rows(const PGresult *rows, bool *has_more_out)
@@ -41,15 +46,22 @@ void reconcile_exchange_at(int64_t wall_us, char text[EXCHANGE_ID_TEXT_SIZE])
 
 void reconcile_side_add(struct reconcile_side *side, const char *const columns[RECONCILE_COLUMNS])
 {
-	const char *kind = columns[RECONCILE_KIND];
-	bool is_ask = strcmp(columns[RECONCILE_OPERATION], "ask") == 0;
+	const char *kind = columns[RECONCILE_KIND], *operation = columns[RECONCILE_OPERATION];
+	bool is_send = strcmp(operation, "send") == 0, is_ask = is_send || strcmp(operation, "ask") == 0;
 
 	side->is_asking |= is_ask;
 	side->is_serving |= !is_ask;
+	side->is_event |= is_send || strcmp(operation, "receive") == 0;
 	if (strcmp(kind, "ask") == 0) {
 		side->ask++;
 	} else if (strcmp(kind, "deny") == 0) {
 		side->deny++;
+	} else if (strcmp(kind, "send") == 0) {
+		side->send++;
+		side->send_fields = columns[RECONCILE_FIELDS];
+	} else if (strcmp(kind, "receive") == 0) {
+		side->receive++;
+		side->receive_fields = columns[RECONCILE_FIELDS];
 	} else if (strcmp(kind, "serve") == 0) {
 		side->serve++;
 		side->serve_fields = columns[RECONCILE_FIELDS];
@@ -67,9 +79,9 @@ void reconcile_side_add(struct reconcile_side *side, const char *const columns[R
 
 const char *reconcile_finding_name(enum reconcile_finding finding)
 {
-	static const char *const names[] = { "paired", "not_asked", "unanswered", "answer_lost", "ask_without_serve",
-		"serve_without_ask", "serve_without_got", "repeated", "decision_differs", "record_differs",
-		"fields_differ", "terms_differ" };
+	static const char *const names[] = { "paired", "not_asked", "unanswered", "answer_lost", "unreceived",
+		"ask_without_serve", "serve_without_ask", "serve_without_got", "repeated", "decision_differs",
+		"record_differs", "fields_differ", "terms_differ", "receive_without_send", "receipt_without_receive" };
 
 	_Static_assert(sizeof(names) / sizeof(names[0]) == RECONCILE_FINDINGS, "a name each");
 	return names[finding];
@@ -122,6 +134,20 @@ static enum reconcile_finding judge_answer(const struct reconcile_side *asking, 
 	return asking->got_ttl_s > serving->serve_ttl_s ? RECONCILE_TERMS_DIFFER : RECONCILE_PAIRED;
 }
 
+static enum reconcile_finding judge_event(const struct reconcile_side *sending, const struct reconcile_side *receiving)
+{
+	if (sending->is_serving || receiving->is_asking || sending->send + sending->deny > 1 ||
+		sending->ask + sending->got + receiving->serve > 0)
+		return RECONCILE_REPEATED;
+	if (receiving->receive + receiving->deny == 0)
+		return sending->send > 0 ? RECONCILE_UNRECEIVED : RECONCILE_NOT_ASKED;
+	if (sending->send == 0)
+		return RECONCILE_RECEIVE_WITHOUT_SEND;
+	if (receiving->receive > 0 && !are_among(receiving->receive_fields, sending->send_fields))
+		return RECONCILE_FIELDS_DIFFER;
+	return RECONCILE_PAIRED;
+}
+
 enum reconcile_finding reconcile_judge(const struct reconcile_side *first, const struct reconcile_side *second)
 {
 	static const struct reconcile_side nothing = { .ask = 0 };
@@ -130,6 +156,8 @@ enum reconcile_finding reconcile_judge(const struct reconcile_side *first, const
 
 	asking = asking != NULL ? asking : &nothing;
 	serving = serving != NULL ? serving : &nothing;
+	if (asking->is_event || serving->is_event)
+		return judge_event(asking, serving);
 	if (asking->is_serving || serving->is_asking || asking->ask + asking->deny > 1 || asking->got > 1 ||
 		serving->serve + serving->deny > 1)
 		return RECONCILE_REPEATED;

@@ -22,8 +22,8 @@ extern const char reconcile_page_statement[];
 #define RECONCILE_PAGE_ROWS 1000
 enum reconcile_column {
 	RECONCILE_EXCHANGE,
-	RECONCILE_OPERATION, /* ask, serve */
-	RECONCILE_KIND,      /* ask, got, serve, deny */
+	RECONCILE_OPERATION, /* ask, serve, send, receive */
+	RECONCILE_KIND,      /* the same, got, deny */
 	RECONCILE_DECISION,
 	RECONCILE_OUTCOME, /* of got */
 	RECONCILE_FIELDS,
@@ -37,12 +37,16 @@ size_t reconcile_page_rows(const PGresult *rows, bool *has_more_out);
 /* The lowest exchange id of a millisecond. */
 void reconcile_exchange_at(int64_t wall_us, char text[EXCHANGE_ID_TEXT_SIZE]);
 
-/* What one region's log says of one exchange; texts are borrowed, "" when absent. */
+/*
+ * What one region's log says of one exchange; texts are borrowed, "" when absent.  A lookup is asked and served, an event
+ * sent and received; the side that asks or sends is the asking one.
+ */
 struct reconcile_side {
-	size_t ask, got, serve, deny; /* entries of each kind */
-	bool is_asking, is_serving;
+	size_t ask, got, serve, send, receive, deny; /* entries of each kind */
+	bool is_asking, is_serving, is_event;
 	const char *got_outcome, *got_fields, *got_hash;
 	const char *serve_fields, *serve_hash;
+	const char *send_fields, *receive_fields;
 	int64_t got_ttl_s, serve_ttl_s;
 };
 /* The row's texts, in the order of enum reconcile_column. */
@@ -53,6 +57,7 @@ enum reconcile_finding {
 	RECONCILE_NOT_ASKED,   /* refused by the asking side's own gate: nothing crossed */
 	RECONCILE_UNANSWERED,  /* asked, not served, and no answer came: a fault of the way, not of a log */
 	RECONCILE_ANSWER_LOST, /* served, and the asking side says that no answer came in time */
+	RECONCILE_UNRECEIVED, /* sent, and no word of its coming: it waits somewhere, or was sent again as another exchange */
 	/* The rest are faults. */
 	RECONCILE_ASK_WITHOUT_SERVE,
 	RECONCILE_SERVE_WITHOUT_ASK,
@@ -62,6 +67,8 @@ enum reconcile_finding {
 	RECONCILE_RECORD_DIFFERS,
 	RECONCILE_FIELDS_DIFFER,
 	RECONCILE_TERMS_DIFFER, /* kept longer than allowed */
+	RECONCILE_RECEIVE_WITHOUT_SEND,
+	RECONCILE_RECEIPT_WITHOUT_RECEIVE, /* the region's receipt says that it took it, and its log does not */
 	RECONCILE_FINDINGS
 };
 const char *reconcile_finding_name(enum reconcile_finding finding); /* "ask_without_serve" … */

@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An erasure crosses as an event, and over the peer API where no event comes through."""
+"""Events in the access logs of both sides; and an erasure, which crosses as one, or over the peer API where none comes through."""
+import json
+
 import pytest
 from event_mesh import EventMesh, restart
 from mesh import a_station, add_tokens, eventually, homeward
+from test_audit_index import Tampered, columns_with, reconcile
 from test_events import SESSION, WRITER, event, submit
 from test_subjects import clean, erasures, files_with
 
@@ -27,6 +30,54 @@ def finish_session(eu, card):
     answer = submit(eu, sent, WRITER)
     assert answer.status_code == 202, answer.text
     return sent["id"]
+
+
+@pytest.fixture(scope="module")
+def reconciled(events):
+    """na and eu, and under which exchange the first of three events and a broadcast from na came to eu."""
+    na, eu = events["na"], events["eu"]
+    sent = [event() for _ in range(3)] + [event(destination="all")]
+    for one in sent:
+        assert submit(na, one, WRITER).status_code == 202
+    ids = tuple(one["id"] for one in sent)
+    eventually(lambda: na.sql("SELECT count(*) FROM homeward.outbox o LEFT JOIN homeward.broadcasts b ON b.seq = o.seq AND b.region = 'eu'"
+                              " WHERE o.id IN %s AND coalesce(o.exchange, b.exchange) IS NOT NULL", ids) == [(4,)],
+               within_s=60, what="receipts that name the exchange")
+    for region in (na, eu):
+        region.await_index()
+    [(exchange,)] = na.sql("SELECT exchange::text FROM homeward.outbox WHERE id = %s", ids[0])
+    return na, eu, exchange
+
+
+def test_events_pair_in_both_logs(reconciled):
+    na, eu, _ = reconciled
+    for one, other in ((na, eu), (eu, na)):
+        paired = [row for row in json.loads(reconcile(one, other, "--all", "-o", "json")) if row["finding"] == "paired"]
+        assert len(paired) >= 4 and {row["asked_by"] for row in paired} == {"na"}, paired
+
+
+@pytest.mark.parametrize("tampers, kind, change, at_na, at_eu", [
+    ("eu", "receive", None, "receipt_without_receive", None),
+    ("na", "send", None, "receive_without_send", "receive_without_send"),
+    ("eu", "receive", {"fields": "'energy_wh,card_number'"}, "fields_differ", "fields_differ"),
+])
+def test_what_one_side_withholds_of_an_event_is_named(reconciled, tampers, kind, change, at_na, at_eu):
+    na, eu, exchange = reconciled
+    region = {"na": na, "eu": eu}[tampers]
+    if change is None:
+        view = f"SELECT * FROM homeward.honest WHERE exchange <> '{exchange}' OR kind <> '{kind}'"
+    else:
+        cases = {name: f"CASE WHEN exchange = '{exchange}' AND kind = '{kind}' THEN {value} ELSE {name} END"
+                 for name, value in change.items()}
+        view = f"SELECT {columns_with(region, **cases)} FROM homeward.honest"
+    with Tampered(region, view):
+        for one, other, finding in ((na, eu, at_na), (eu, na, at_eu)):
+            rows = json.loads(reconcile(one, other, "-o", "json", status=0 if finding is None else 1))
+            assert [(row["finding"], row["exchange"]) for row in rows] == ([] if finding is None else [(finding, exchange)])
+            if finding is None:  # its own receipt is at na: without that, an event that did not come is nobody's fault
+                every = json.loads(reconcile(one, other, "--all", "-o", "json"))
+                assert [row["exchange"] for row in every if row["finding"] == "unreceived"] == [exchange]
+    reconcile(na, eu)
 
 
 def test_an_erasure_goes_as_an_event_and_empties_what_events_said(events):

@@ -28,6 +28,12 @@ static const char *const got_for_long[] = { "x", "ask", "got", "", "ok", "uid,va
 static const char *const serve[] = { "x", "serve", "serve", "permit", "", "uid,valid", "900", HASH };
 static const char *const serve_denied[] = { "x", "serve", "deny", "deny", "", "", "0", "" };
 
+static const char *const sent[] = { "x", "send", "send", "permit", "", "energy_wh,session_id", "0", "" };
+static const char *const send_denied[] = { "x", "send", "deny", "deny", "", "", "0", "" };
+static const char *const received[] = { "x", "receive", "receive", "permit", "", "energy_wh,session_id", "0", "" };
+static const char *const received_more[] = { "x", "receive", "receive", "permit", "", "energy_wh,token_uid", "0", "" };
+static const char *const receive_denied[] = { "x", "receive", "deny", "deny", "", "", "0", "" };
+
 #define ENTRIES_MAX 4
 
 static const struct {
@@ -62,6 +68,20 @@ static const struct {
 	{ { ask, got_more }, { serve }, RECONCILE_FIELDS_DIFFER },
 	{ { ask, got_prefix }, { serve }, RECONCILE_FIELDS_DIFFER },
 	{ { ask, got_for_long }, { serve }, RECONCILE_TERMS_DIFFER },
+	{ { sent }, { received }, RECONCILE_PAIRED },
+	{ { sent }, { received, received }, RECONCILE_PAIRED },
+	{ { sent }, { receive_denied }, RECONCILE_PAIRED },
+	{ { send_denied }, { NULL }, RECONCILE_NOT_ASKED },
+	{ { sent }, { NULL }, RECONCILE_UNRECEIVED },
+	{ { NULL }, { received }, RECONCILE_RECEIVE_WITHOUT_SEND },
+	{ { NULL }, { receive_denied }, RECONCILE_RECEIVE_WITHOUT_SEND },
+	{ { send_denied }, { received }, RECONCILE_RECEIVE_WITHOUT_SEND },
+	{ { sent }, { received_more }, RECONCILE_FIELDS_DIFFER },
+	{ { sent, sent }, { received }, RECONCILE_REPEATED },
+	{ { sent, received }, { NULL }, RECONCILE_REPEATED },
+	{ { sent }, { sent }, RECONCILE_REPEATED },
+	{ { sent, ask }, { received }, RECONCILE_REPEATED },
+	{ { sent }, { received, serve }, RECONCILE_REPEATED },
 };
 
 static const struct reconcile_side *fill(struct reconcile_side *side, const char *const *const entries[ENTRIES_MAX])
@@ -98,6 +118,7 @@ static void only_what_a_log_can_be_blamed_for_is_a_fault(void **state)
 	assert_false(reconcile_is_fault(RECONCILE_NOT_ASKED));
 	assert_false(reconcile_is_fault(RECONCILE_UNANSWERED));
 	assert_false(reconcile_is_fault(RECONCILE_ANSWER_LOST));
+	assert_false(reconcile_is_fault(RECONCILE_UNRECEIVED));
 	for (int i = RECONCILE_ASK_WITHOUT_SERVE; i < RECONCILE_FINDINGS; i++)
 		assert_true(reconcile_is_fault((enum reconcile_finding)i));
 }
