@@ -153,14 +153,15 @@ log.file = false
         if self.process is not None:
             os.killpg(self.process.pid, signal.SIGTERM)
 
-    def stop(self):
+    def stop(self, is_asked=True):
         if self.process is None:
             return
-        self.ask_to_stop()
-        try:
-            self.process.wait(20)
-        except subprocess.TimeoutExpired:
-            pass
+        if is_asked:
+            self.ask_to_stop()
+            try:
+                self.process.wait(20)
+            except subprocess.TimeoutExpired:
+                pass
         try:
             os.killpg(self.process.pid, signal.SIGKILL)  # helpers of the virtual machine that outlive it
         except ProcessLookupError:
@@ -260,10 +261,9 @@ class Brokers:
         return "\n".join(f"--- {name}\n{broker.log()}" for name, broker in self.brokers.items())
 
     def __exit__(self, *_):
+        # Nothing of theirs is kept, so they are not asked: that takes a broker seconds.
         for broker in self.brokers.values():
-            broker.ask_to_stop()
-        for broker in self.brokers.values():
-            broker.stop()
+            broker.stop(is_asked=False)
         if self.epmd is not None:
             self.epmd.terminate()
             self.epmd.wait()
