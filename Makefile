@@ -145,7 +145,8 @@ scenarios: deps $(OUT)/homeward ## whole regions with real PostgreSQL and real c
 test: ## everything, as CI runs it
 	@bash tests/run_all.sh
 
-demo: deps $(OUT)/homeward ## three regions and a roaming driver's story (DATA=folder adds real sites and sessions)
+demo: deps ## three regions and a roaming driver's story (DATA=folder adds real sites and sessions)
+	@$(MAKE) -s -j$(shell nproc) -o deps --no-print-directory $(OUT)/homeward
 	@HOMEWARD=$(abspath $(OUT)/homeward) bash tests/demo.sh
 
 clients: ## typed event libraries from schemas/ for five languages, tried over the golden examples (needs npm's network once)

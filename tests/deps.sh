@@ -5,11 +5,11 @@
 # those that `make clients` compiles the event libraries with.
 set -eu
 # util-linux has runuser and taskset, procps has pgrep.
-wanted="gcc make pkg-config git libc6-dev libmicrohttpd-dev libjansson-dev libpq-dev libcurl4-openssl-dev \
+wanted="gcc make pkg-config libc6-dev libmicrohttpd-dev libjansson-dev libpq-dev libcurl4-openssl-dev \
 librabbitmq-dev libssl-dev libuv1-dev libgnutls28-dev libxxhash-dev uthash-dev libsmartcols-dev \
 postgresql python3 python3-yaml ca-certificates curl procps util-linux"
 [ "${1:-}" != demo ] || wanted="$wanted rabbitmq-server"
-[ "${1:-}" = build ] || [ "${1:-}" = demo ] || wanted="$wanted clang libclang-rt-14-dev llvm-14 libcmocka-dev openssl \
+[ "${1:-}" = build ] || [ "${1:-}" = demo ] || wanted="$wanted git clang libclang-rt-14-dev llvm-14 libcmocka-dev openssl \
 python3-pytest python3-pytest-xdist python3-pika rabbitmq-server python3-psycopg2 python3-requests python3-cryptography \
 python3-jsonschema mosquitto-clients golang-go golang-golang-x-mod-dev clang-format cppcheck shellcheck nginx-light wrk"
 if [ "${1:-}" = clients ]; then
@@ -41,8 +41,11 @@ if [ ! -e "$policy" ]; then
 fi
 status=0
 $sudo apt-get update -q -o DPkg::Lock::Timeout=300 >/dev/null || status=$?
+# A new file is not forced to the disk one by one, which is most of what installing takes; all is before this ends.  Who cuts
+# the power within that minute installs again.
 # shellcheck disable=SC2086 # a list of package names, one word each
 [ "$status" != 0 ] || $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends \
-	-o DPkg::Lock::Timeout=300 $missing || status=$?
+	-o DPkg::Lock::Timeout=300 -o Dpkg::Options::=--force-unsafe-io $missing || status=$?
+sync
 [ "$made" = no ] || $sudo rm -f "$policy"
 exit "$status"
