@@ -124,7 +124,7 @@ struct settings {
 		char *schemas; /* path of a folder; "": none */
 		int64_t in_flight_max, prefetch, timeout_ms, heartbeat_s;
 		int64_t receipt_timeout_s, outbox_keep_s, inbox_keep_s, canary_interval_ms;
-		int64_t erasure_wait_s, holdback_ms, held_max, ledger_interval_s;
+		int64_t erasure_wait_s, holdback_ms, held_max, ledger_interval_s, parcel_events_max;
 	} events;
 	struct {
 		enum log_level level;

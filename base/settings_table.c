@@ -254,6 +254,8 @@ const struct setting settings_table[] = {
 		"A folder of more schemas of events, TYPE.vN.json; empty for those in the program only."),
 	INTEGER("events.in_flight_max", events.in_flight_max, "1000", 1, 10000, "",
 		"Events published together, without a confirmation yet."),
+	INTEGER("events.parcel_events_max", events.parcel_events_max, "64", 1, 256, "",
+		"Events for one region that may share a message, of 64 KiB at most, where that region has said that it takes such; 1 for none."),
 	INTEGER("events.prefetch", events.prefetch, "1000", 1, 10000, "",
 		"Events taken together, without an acknowledgement yet."),
 	INTEGER("events.timeout_ms", events.timeout_ms, "5000", 100, 60000, "ms",

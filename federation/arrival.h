@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * An arrival is one delivery of the inbox queue, judged as it is taken.  The next
- * batch's are taken while this one's are under way, so that heartbeats go on.
+ * An arrival is one event out of a delivery of the inbox queue, judged as it is taken.  The
+ * next ones are taken while a batch is under way, so that heartbeats go on; a message of
+ * several events waits unopened, so that what waits is bounded by the broker's own count.
  */
 #ifndef FEDERATION_ARRIVAL_H
 #define FEDERATION_ARRIVAL_H
@@ -9,11 +10,12 @@
 #include "federation/event.h"
 #include "federation/worker.h"
 
-#define BATCH_MAX 500 /* deliveries a transaction; more only makes a failed one dearer */
+#define BATCH_MAX 500 /* events a transaction; more only makes a failed one dearer */
 
 struct arrival {
-	uint64_t tag;
+	uint64_t tag; /* its message's */
 	struct strbuf key, body;
+	size_t batch_events; /* an unopened message of so many; nothing below is set but the link.  0: one event */
 	bool is_from_link;
 	char link_origin[REGION_SIZE];
 	enum event_verdict verdict;
@@ -24,7 +26,7 @@ struct arrival {
 	bool is_held; /* written, but not into the inbox: it waits for an earlier one */
 };
 
-/* At most as many as the broker gives without an acknowledgement. */
+/* Those that wait: at most as many as the broker gives without an acknowledgement.  Those of a batch: BATCH_MAX. */
 struct arrivals {
 	struct arrival *items;
 	size_t count;
@@ -37,8 +39,10 @@ void arrivals_release(struct arrivals *arrivals);
  * settled.  False when the broker was lost.
  */
 bool arrivals_listen(struct worker *worker, int64_t timeout_ms, struct arrivals *next);
-/* One batch: whatever has come within a turn, at most BATCH_MAX.  False when the broker was lost. */
+/* Whatever has come, up to BATCH_MAX messages; waits a turn when none is there.  False when the broker was lost. */
 bool arrivals_gather(struct worker *worker, struct arrivals *arrivals);
+/* Moves whole messages, of BATCH_MAX events together at most, and opens those of several.  STATUS_NO_MEMORY. */
+MUST_CHECK enum status arrivals_open(struct worker *worker, struct arrivals *waiting, struct arrivals *batch);
 
 bool arrival_is_own(const struct arrival *arrival); /* homeward's own, of other regions */
 /* To be in the inbox, now or later, and passed on: all but homeward's own. */

@@ -276,7 +276,8 @@ enum status broker_publish(struct broker *broker, const struct broker_message *m
 	amqp_basic_properties_t properties = {
 		._flags = AMQP_BASIC_CONTENT_TYPE_FLAG | AMQP_BASIC_DELIVERY_MODE_FLAG | AMQP_BASIC_MESSAGE_ID_FLAG |
 			  AMQP_BASIC_CORRELATION_ID_FLAG,
-		.content_type = to_bytes("application/cloudevents+json"),
+		.content_type = to_bytes(
+			message->content_type != NULL ? message->content_type : "application/cloudevents+json"),
 		.delivery_mode = message->is_passing ? TRANSIENT : PERSISTENT,
 		.message_id = to_bytes(message->id),
 		.correlation_id = to_bytes(message->mark),

@@ -49,8 +49,9 @@ struct broker_message {
 	const char *exchange, *key, *id, *mark; /* mark comes back with a return, and crosses with the message */
 	const char *body;
 	size_t body_size;
-	bool is_mandatory; /* returned when no queue takes it */
-	bool is_passing;   /* not kept over a broker's restart, and gone from any queue after half a minute */
+	const char *content_type; /* NULL: one event in structured mode */
+	bool is_mandatory;        /* returned when no queue takes it */
+	bool is_passing;          /* not kept over a broker's restart, and gone from any queue after half a minute */
 };
 /* Persistent, unless it is passing.  STATUS_OK means only that it was written to the socket. */
 MUST_CHECK enum status broker_publish(struct broker *broker, const struct broker_message *message, struct strbuf *why);

@@ -26,7 +26,9 @@ enum status canaries_init(
 
 		if (!mesh_has_link(mesh, own, i))
 			continue;
-		*peer = (struct canary_peer){ .heard_ms = -1, .answered_ms = -1, .due_ms = now_ms };
+		*peer = (struct canary_peer){
+			.heard_ms = -1, .answered_ms = -1, .due_ms = now_ms, .batch_events_max = 1
+		};
 		memcpy(peer->region, mesh->regions[i].name, sizeof(peer->region));
 		canaries->count++;
 	}
@@ -113,6 +115,11 @@ int64_t canary_reached_age_ms(const struct canary_peer *peer, int64_t now_ms)
 	if (peer->answered_ms < 0 || now_ms - peer->answered_ms > CANARY_TRUSTED_MS)
 		return -1;
 	return now_ms - peer->reached_ms;
+}
+
+int64_t canary_batch_events_max(const struct canary_peer *peer, int64_t now_ms)
+{
+	return peer->heard_ms < 0 || now_ms - peer->heard_ms > CANARY_TRUSTED_MS ? 1 : peer->batch_events_max;
 }
 
 bool canary_falls_silent(const struct canaries *canaries, struct canary_peer *peer, int64_t now_ms)

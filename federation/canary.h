@@ -40,7 +40,8 @@ struct canary_peer {
 	size_t round_trip_count; /* ever; the window is the last CANARY_WINDOW of them */
 	int64_t duplicates, gaps, unreceipted;
 	bool is_silent;
-	json_t *view; /* what it said last of its own links; NULL: nothing yet */
+	int64_t batch_events_max; /* in one message that it takes; 1: it takes one event a message */
+	json_t *view;             /* what it said last of its own links; NULL: nothing yet */
 	int64_t view_ms;
 };
 
@@ -81,6 +82,8 @@ bool canary_answered(struct canary_peer *peer, uint64_t number, int64_t now_ms);
 int64_t canary_reached_age_ms(const struct canary_peer *peer, int64_t now_ms);
 /* True when it has just fallen silent. */
 bool canary_falls_silent(const struct canaries *canaries, struct canary_peer *peer, int64_t now_ms);
+/* How many events the peer takes in one message; 1 also of one that has not been heard for an hour: it may be another. */
+int64_t canary_batch_events_max(const struct canary_peer *peer, int64_t now_ms);
 /* Milliseconds, nearest rank, of the window; -1 when there is none. */
 int64_t canary_percentile(const struct canary_peer *peer, unsigned percent);
 

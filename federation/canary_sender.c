@@ -22,6 +22,7 @@
 #include "base/log.h"
 #include "base/random.h"
 #include "federation/canary.h"
+#include "federation/event_batch.h"
 
 #define CANARY_SOURCE "/homeward/mesh"
 #define CANARY_EXPIRES_US 60000000 /* also what clocks may differ by */
@@ -121,19 +122,23 @@ bool canary_take(struct canary_sender *sender, const struct event *event, bool i
 	const char *kind = json_get_string(data, "kind"), *instance = json_get_string(data, "instance");
 	bool is_answer = kind != NULL && strcmp(kind, "answer") == 0, is_back = false;
 	struct canary_peer *peer;
-	int64_t number = 0;
+	int64_t number = 0, batch_events = 1;
 
 	if (event->envelope == NULL || strcmp(event->type, CANARY_TYPE) != 0)
 		return false;
 	peer = sender != NULL ? canaries_find(&sender->canaries, event->origin) : NULL;
 	if (peer == NULL || instance == NULL || !json_get_integer(data, "number", &number))
 		return true;
+	if (!json_get_integer(event->envelope, EVENT_BATCH_ATTRIBUTE, &batch_events) || batch_events < 1)
+		batch_events = 1;
 	pthread_mutex_lock(&sender->lock);
 	is_back = canary_heard(peer, now_ms());
 	if (is_answer && strcmp(instance, sender->canaries.instance) == 0)
 		(void)canary_answered(peer, (uint64_t)number, now_ms());
 	if (!is_answer && !is_late)
 		queue_answer(sender, event, instance, number);
+	if (!is_late)
+		peer->batch_events_max = batch_events;
 	if (!is_answer && !is_late && json_is_object(view))
 		canary_told(peer, view, now_ms());
 	pthread_mutex_unlock(&sender->lock);
@@ -209,6 +214,19 @@ enum status canary_reached(struct canary_sender *sender, struct strbuf *regions,
 	return strbuf_ok(regions) && strbuf_ok(ages_ms) ? STATUS_OK : STATUS_NO_MEMORY;
 }
 
+size_t canary_batch_events(struct canary_sender *sender, const char *region)
+{
+	struct canary_peer *peer = sender != NULL ? canaries_find(&sender->canaries, region) : NULL;
+	int64_t batch_events;
+
+	if (peer == NULL)
+		return 1;
+	pthread_mutex_lock(&sender->lock);
+	batch_events = canary_batch_events_max(peer, now_ms());
+	pthread_mutex_unlock(&sender->lock);
+	return (size_t)batch_events;
+}
+
 json_t *canary_matrix(struct canary_sender *sender)
 {
 	json_t *matrix;
@@ -264,11 +282,11 @@ static json_t *make_event(
 	data = json_pack("{s:s,s:s,s:I,s:s,s:s,s:s,s:O*}", "from", sender->canaries.region, "to", note->to, "number",
 		(json_int_t)note->number, "sent_at", now, "kind", note->is_answer ? "answer" : "canary", "instance",
 		note->instance, "view", note->view);
-	return json_pack("{s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:o}", "specversion", "1.0", "id", id,
+	return json_pack("{s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:i,s:o}", "specversion", "1.0", "id", id,
 		"source", CANARY_SOURCE, "type", CANARY_TYPE, "time", now, "expirytime", end, "datacontenttype",
 		"application/json", "dataschema", EVENT_SCHEMA_BASE CANARY_TYPE ".v1.json", "dataclassification",
 		"operational", "destination", note->to, "originregion", sender->canaries.region, "exchangeid", id,
-		"data", data);
+		EVENT_BATCH_ATTRIBUTE, EVENT_BATCH_EVENTS_MAX, "data", data);
 }
 
 static bool send_note(struct worker *worker, const struct canary_note *note)

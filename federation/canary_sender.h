@@ -41,6 +41,9 @@ MUST_CHECK enum status canary_count_unreceipted(struct worker *worker, struct st
 #define CANARY_BEHIND_MS "10000" /* what was sent so long before it has been taken, and its receipt has come */
 MUST_CHECK enum status canary_reached(struct canary_sender *sender, struct strbuf *regions, struct strbuf *ages_ms);
 
+/* How many events the region takes in one message, by its own word; 1 without any.  sender may be NULL. */
+size_t canary_batch_events(struct canary_sender *sender, const char *region);
+
 /* The whole mesh as far as it is known here; NULL when out of memory. */
 json_t *canary_matrix(struct canary_sender *sender);
 

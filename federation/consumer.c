@@ -3,7 +3,8 @@
  * The consumer, on a thread of its own.  A batch of deliveries is judged, written
  * in one transaction (an event met before changes nothing), passed on to
  * homeward.delivered with confirmations, and only then acknowledged.  A crash in
- * between brings the deliveries back, and the inbox knows which are new.
+ * between brings the deliveries back, and the inbox knows which are new.  A message
+ * of several events is acknowledged when all of them have come so far.
  *
  * An event that is ahead of its turn is written too, but held back (holdback.h).
  *
@@ -160,35 +161,31 @@ static bool handle(struct worker *worker, struct arrivals *arrivals, struct arri
 
 void consumer_work(struct worker *worker)
 {
-	/* Deliveries not yet acknowledged are at most `prefetch`, so that neither can overflow. */
+	/* Deliveries not yet acknowledged are at most `prefetch`, so that it cannot overflow. */
 	size_t capacity = (size_t)worker->settings->events.prefetch + BATCH_MAX;
-	struct arrivals current = { NULL, 0 }, next = { NULL, 0 }, swap;
+	struct arrivals current = { NULL, 0 }, waiting = { NULL, 0 };
 	bool is_fine;
 
 	if (!worker_connect(worker, prepare))
 		return;
-	current.items = calloc(capacity, sizeof(*current.items));
-	next.items = calloc(capacity, sizeof(*next.items));
-	is_fine = current.items != NULL && next.items != NULL;
+	current.items = calloc(BATCH_MAX, sizeof(*current.items));
+	waiting.items = calloc(capacity, sizeof(*waiting.items));
+	is_fine = current.items != NULL && waiting.items != NULL;
 	while (is_fine && !atomic_load(&worker->is_stopping)) {
-		if (current.count == 0)
-			is_fine = arrivals_gather(worker, &current);
+		is_fine = arrivals_gather(worker, &waiting) && arrivals_open(worker, &waiting, &current) == STATUS_OK;
 		if (is_fine && current.count > 0)
-			is_fine = handle(worker, &current, &next);
+			is_fine = handle(worker, &current, &waiting);
 		if (!is_fine)
 			break;
 		arrivals_release(&current);
-		is_fine = holdback_work(worker, &next);
+		is_fine = holdback_work(worker, &waiting);
 		if (is_fine)
 			worker_succeed(worker);
-		swap = current;
-		current = next;
-		next = swap;
 	}
 	arrivals_release(&current);
-	arrivals_release(&next);
+	arrivals_release(&waiting);
 	free(current.items);
-	free(next.items);
+	free(waiting.items);
 	/* What was taken and not finished comes back on the next connection. */
 	worker_lose_broker(worker, NULL);
 	if (!is_fine)

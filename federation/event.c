@@ -301,6 +301,10 @@ static const char *find_disagreement(
 	/* A broadcast comes once more to one region alone when that one has not receipted it. */
 	if (strcmp(key->destination, event->destination) != 0 && strcmp(event->destination, MESH_BROADCAST) != 0)
 		return "destination is not the one its key names";
+	if (arrival->is_batched)
+		return strncmp(event->type, EVENT_OWN_PREFIX, strlen(EVENT_OWN_PREFIX)) == 0
+			       ? "type: homeward's own events come alone"
+			       : NULL;
 	return strcmp(key->type, event->type) != 0 ? "type is not the one its key names" : NULL;
 }
 

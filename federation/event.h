@@ -69,6 +69,7 @@ struct event_arrival {
 	const char *body;
 	size_t body_size;
 	int64_t now_wall_us;
+	bool is_batched; /* one of several in a message: the key names the regions, and of the type only that */
 };
 /* event_out is filled, and the caller's to release, only for EVENT_TAKE and EVENT_DEAD_EXPIRED.  `why` is for people. */
 enum event_verdict event_judge(const struct event_arrival *arrival, struct event *event_out, struct strbuf *why);

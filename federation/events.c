@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "federation/arrival.h"
 #include "federation/canary_sender.h"
 #include "federation/consumer.h"
 #include "federation/ledger_work.h"
@@ -103,8 +104,7 @@ enum status events_start(const struct events_settings *settings, struct events *
 	if (status == STATUS_OK)
 		status = confirms_init(&events->publisher.confirms, (size_t)settings->settings->events.in_flight_max);
 	if (status == STATUS_OK)
-		status = confirms_init(
-			&events->consumer.confirms, 2 * (size_t)settings->settings->events.prefetch); /* and receipts */
+		status = confirms_init(&events->consumer.confirms, 2 * BATCH_MAX); /* events, and receipts */
 	if (status == STATUS_OK)
 		status = confirms_init(&events->system_publisher.confirms, SYSTEM_BATCH_MAX);
 	if (status == STATUS_OK)

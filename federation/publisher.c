@@ -10,7 +10,9 @@
  * all of the one before, so that rows are sent in their order.
  *
  * An advisory lock makes one process of a region the publisher, for the same reason.
- * The mark of a message is its place in the shipment.
+ * Small events for one region share a message (bundle.c) where that region takes such.
+ * The mark of a message is its place among the confirmations; what the broker says of
+ * it, it says of each row in it.
  *
  * What may leave is decided here, for every row, whoever wrote it (parcel.c).
  */
@@ -23,7 +25,9 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/must.h"
+#include "base/random.h"
 #include "federation/broadcasts.h"
+#include "federation/bundle.h"
 #include "federation/canary_sender.h"
 #include "federation/event.h"
 #include "federation/event_trace.h"
@@ -115,28 +119,111 @@ static bool refuse_row(struct worker *worker, const char *seq, const char *reaso
 	return run_query(worker, mark_refused, seq, reason);
 }
 
-static bool publish_parcel(struct worker *worker, const struct parcel *parcel, const char *target, struct strbuf *why)
+/* One message: an event, or several that share one.  False when the broker was lost. */
+static bool publish_message(
+	struct worker *worker, struct shipment *shipment, const struct bundle *bundle, struct broker_message *message)
 {
-	char key[2 * REGION_SIZE + EVENT_TYPE_MAX + 3], mark[24];
-	struct broker_message message = {
-		.exchange = MESH_EVENTS,
-		.key = key,
+	struct strbuf why = STRBUF_INIT;
+	size_t place = confirms_add(&worker->confirms);
+	bool is_fine;
+	char mark[24];
+
+	for (size_t i = 0; i < bundle->count; i++) {
+		const struct parcel *parcel = &shipment->parcels.parcels[bundle->rows[i]];
+		struct object_id object;
+
+		event_object(&parcel->event, &object);
+		must(parcel->state == PARCEL_LOCAL ||
+			policy_release_covers(parcel->crossing->release, &object, parcel->event.destination));
+		shipment->places[bundle->rows[i]] = (int)place;
+		event_trace_log(parcel->event.envelope, "sent", parcel->event.type, NULL);
+	}
+	snprintf(mark, sizeof(mark), "%zu", place);
+	message->exchange = MESH_EVENTS;
+	message->mark = mark;
+	message->is_mandatory = true;
+	is_fine = broker_publish(worker->broker, message, &why) == STATUS_OK;
+	if (!is_fine)
+		worker_lose_broker(worker, why.data);
+	strbuf_release(&why);
+	return is_fine;
+}
+
+static bool publish_alone(struct worker *worker, struct shipment *shipment, const struct bundle *bundle)
+{
+	const struct parcel *parcel = &shipment->parcels.parcels[bundle->rows[0]];
+	char key[2 * REGION_SIZE + EVENT_TYPE_MAX + 3];
+	struct broker_message message = { .key = key,
 		.id = parcel->event.id,
-		.mark = mark,
 		.body = parcel->body.data,
 		.body_size = parcel->body.length,
-		.is_mandatory = true,
-		.is_passing = event_trace_is_probe(parcel->event.type, parcel->event.envelope),
-	};
-	struct object_id object;
+		.is_passing = event_trace_is_probe(parcel->event.type, parcel->event.envelope) };
 
-	event_object(&parcel->event, &object);
-	must(parcel->state == PARCEL_LOCAL ||
-		policy_release_covers(parcel->crossing->release, &object, parcel->event.destination));
-	snprintf(key, sizeof(key), "%s.%s.%s", target, worker->settings->region, parcel->event.type);
-	snprintf(mark, sizeof(mark), "%zu", confirms_add(&worker->confirms));
-	event_trace_log(parcel->event.envelope, "sent", parcel->event.type, NULL);
-	return broker_publish(worker->broker, &message, why) == STATUS_OK;
+	snprintf(key, sizeof(key), "%s.%s.%s", bundle->target, worker->settings->region, parcel->event.type);
+	return publish_message(worker, shipment, bundle, &message);
+}
+
+static bool publish_together(struct worker *worker, struct shipment *shipment, const struct bundle *bundle)
+{
+	struct exchange_id unique = exchange_id_make(clock_system(), random_system());
+	char key[2 * REGION_SIZE + sizeof(EVENT_BATCH_TYPE) + 3], id[EXCHANGE_ID_TEXT_SIZE];
+	struct broker_message message = { .key = key, .id = id, .content_type = EVENT_BATCH_CONTENT };
+	struct strbuf body = STRBUF_INIT;
+	bool is_fine;
+
+	for (size_t i = 0; i < bundle->count; i++)
+		event_batch_add(&body, &shipment->parcels.parcels[bundle->rows[i]].body);
+	event_batch_end(&body);
+	exchange_id_format(&unique, id);
+	snprintf(key, sizeof(key), "%s.%s." EVENT_BATCH_TYPE, bundle->target, worker->settings->region);
+	message.body = body.data;
+	message.body_size = body.length;
+	/* Out of memory: its rows stay as they are, and another round sends them. */
+	is_fine = strbuf_ok(&body) && publish_message(worker, shipment, bundle, &message);
+	if (is_fine)
+		worker_count_batched("sent", bundle->count);
+	strbuf_release(&body);
+	return is_fine;
+}
+
+/* Leaves it empty.  False when the rest must wait for another round. */
+static bool publish_bundle(struct worker *worker, struct shipment *shipment, struct bundle *bundle)
+{
+	bool is_fine = true;
+
+	if (bundle->count == 1)
+		is_fine = publish_alone(worker, shipment, bundle);
+	else if (bundle->count > 1)
+		is_fine = publish_together(worker, shipment, bundle);
+	bundle->count = bundle->bytes = 0;
+	return is_fine;
+}
+
+/* Publishes what there is no more room for.  False when the rest must wait for another round. */
+static bool bundle_row(struct worker *worker, struct shipment *shipment, struct bundles *bundles, int row)
+{
+	const char *target = PQgetvalue(shipment->rows, row, COLUMN_TARGET);
+	const struct parcel *parcel = &shipment->parcels.parcels[row];
+	bool is_probe = event_trace_is_probe(parcel->event.type, parcel->event.envelope);
+	size_t bytes = parcel->body.length + 1; /* and a comma */
+	struct bundle *bundle = bundles_find(bundles, target);
+	bool is_fine = true;
+
+	if (bundle == NULL) {
+		size_t events = canary_batch_events(worker->canary, target);
+		size_t events_max = (size_t)worker->settings->events.parcel_events_max;
+
+		bundle = bundles_place(bundles);
+		is_fine = publish_bundle(worker, shipment, bundle);
+		bundle_begin(bundle, target, events < events_max ? events : events_max);
+	}
+	if (is_fine && (is_probe || !bundle_has_room(bundle, bytes)))
+		is_fine = publish_bundle(worker, shipment, bundle);
+	bundle_add(bundle, row, bytes);
+	/* What takes no other need not wait for one; and a probe may be lost, which its neighbours may not. */
+	if (is_fine && (is_probe || bundle->events_max == 1))
+		is_fine = publish_bundle(worker, shipment, bundle);
+	return is_fine;
 }
 
 /* ---- one batch ---- */
@@ -153,7 +240,7 @@ static bool wait_unblocked(struct worker *worker)
 /* False when the rest must wait for another round. */
 static bool publish_parcels(struct worker *worker, struct shipment *shipment)
 {
-	struct strbuf why = STRBUF_INIT;
+	struct bundles bundles = { .count = 0, .oldest = 0 };
 	bool is_fine = true;
 
 	confirms_begin(&worker->confirms, worker->is_new_channel);
@@ -163,17 +250,14 @@ static bool publish_parcels(struct worker *worker, struct shipment *shipment)
 
 		if (row % PUMP_EVERY == 0 && (!worker_pump(worker, 0) || !wait_unblocked(worker)))
 			return false;
-		if (parcel->state == PARCEL_REFUSED) {
+		if (parcel->state == PARCEL_REFUSED)
 			is_fine = refuse_row(
 				worker, PQgetvalue(shipment->rows, (int)row, COLUMN_SEQ), parcel->why.data);
-			continue;
-		}
-		shipment->places[worker->confirms.count] = (int)row;
-		is_fine = publish_parcel(worker, parcel, PQgetvalue(shipment->rows, (int)row, COLUMN_TARGET), &why);
-		if (!is_fine)
-			worker_lose_broker(worker, why.data);
+		else
+			is_fine = bundle_row(worker, shipment, &bundles, (int)row);
 	}
-	strbuf_release(&why);
+	for (size_t i = 0; i < bundles.count && is_fine; i++)
+		is_fine = publish_bundle(worker, shipment, &bundles.items[i]);
 	return is_fine;
 }
 

@@ -22,7 +22,9 @@ bool shipment_prepare(struct worker *worker, struct shipment *shipment)
 
 	if (count == 0)
 		return true;
-	shipment->places = calloc(count, sizeof(*shipment->places));
+	shipment->places = malloc(count * sizeof(*shipment->places));
+	for (size_t row = 0; shipment->places != NULL && row < count; row++)
+		shipment->places[row] = -1;
 	if (shipment->places == NULL || !parcels_prepare(worker, shipment->rows, &shipment->parcels))
 		return false;
 	shipment->prepared_ms = clock_monotonic_ms(clock_system());
@@ -62,11 +64,13 @@ void shipment_rows(const struct shipment *shipment, struct strbuf *array)
 
 void shipment_settle(struct shipment *shipment, const struct confirms *confirms)
 {
-	for (size_t place = 0; place < confirms->count; place++) {
-		/* What has no word yet keeps its row as it is. */
-		if (confirms->entries[place].confirm != CONFIRM_WAITING)
-			add_row(confirms_is_done(confirms, place) ? &shipment->sent : &shipment->later, shipment,
-				shipment->places[place]);
+	for (size_t row = 0; shipment->places != NULL && row < shipment_count(shipment); row++) {
+		int place = shipment->places[row];
+
+		/* What has no word yet keeps its row as it is; what a message has is of each row in it. */
+		if (place >= 0 && confirms->entries[place].confirm != CONFIRM_WAITING)
+			add_row(confirms_is_done(confirms, (size_t)place) ? &shipment->sent : &shipment->later,
+				shipment, (int)row);
 	}
 	strbuf_addc(&shipment->sent.text, '}');
 	strbuf_addc(&shipment->later.text, '}');

@@ -21,7 +21,7 @@ struct shipment_array {
 struct shipment {
 	PGresult *rows; /* the publisher's columns */
 	struct parcels parcels;
-	int *places; /* places[place among the confirmations] = row */
+	int *places; /* places[row] = its message's among the confirmations; -1: it was not published */
 	struct shipment_array sent, later;
 	int64_t prepared_ms; /* when the gate answered */
 };

@@ -104,6 +104,14 @@ void worker_succeed(struct worker *worker)
 	worker->patience_ms = PATIENCE_MIN_MS;
 }
 
+void worker_count_batched(const char *direction, size_t events)
+{
+	metric_add(metric_series(metric_register(METRIC_COUNTER, "homeward_events_batched_total",
+					 "Events that shared a message with others, by direction.", "direction"),
+			   direction, NULL),
+		events);
+}
+
 static bool connect_broker(struct worker *worker, struct strbuf *why)
 {
 	struct broker *broker;

@@ -70,6 +70,9 @@ void worker_lose_session(struct worker *worker, const char *why);
 void worker_wait(struct worker *worker);
 void worker_succeed(struct worker *worker); /* the next failure is again a first one */
 
+/* Events that shared a message with others; direction: sent, received. */
+void worker_count_batched(const char *direction, size_t events);
+
 /*
  * Takes one thing from the broker.  Confirmations go to the worker's confirms, alarms are logged; a delivery is the
  * caller's (news->happening == BROKER_DELIVERED), and everything else is nothing.  False when the broker was lost.

@@ -12,6 +12,7 @@ import jsonschema
 import pika
 import pytest
 
+from brokers import VHOST
 from event_mesh import EventMesh, kill_broker, restart
 from mesh import a_station, eventually, good_tokens
 from test_mesh import connect
@@ -342,9 +343,83 @@ def test_shipments_that_overlap_send_each_row_once_and_in_order(events):
     assert eu.sql("SELECT count(*) FROM homeward.gaps WHERE subject LIKE 'seam-%%'") == [(0,)]
 
 
+def batched(region, direction):
+    return region.metric("homeward_events_batched_total", direction=direction)
+
+
+def test_one_bad_event_of_a_message_does_not_hold_up_its_neighbours(events):
+    """Rows of one transaction, and so of one message: some expired, some refused there, some whose effect fails."""
+    na, eu = events["na"], events["eu"]
+    rows = "FROM homeward.outbox WHERE aggregateid = 'bundle'"
+
+    def insert(first, last):
+        na.sql("INSERT INTO homeward.outbox (id, aggregateid, type, payload, destination, attributes)"
+               " SELECT 'bundle-' || n, 'bundle', CASE n %% 20 WHEN 7 THEN 'session.poison' WHEN 11 THEN 'partner.message'"
+               " ELSE 'session.completed' END, %s::jsonb, 'eu', CASE n %% 20 WHEN 3 THEN '{\"expirytime\": \"2020-01-01T00:00:00Z\"}'"
+               " ELSE '{}' END::jsonb FROM generate_series(%s, %s) AS n", json.dumps(SESSION), first, last)
+
+    # Not before eu has said, by a canary, that it takes such.
+    eventually(lambda: 'homeward_mesh_canary_age_seconds{region="eu"}' in na.metrics(), within_s=30, what="a canary of eu")
+    before = [batched(na, "sent"), batched(eu, "received")]
+    insert(1, 400)
+    eventually(lambda: na.sql(f"SELECT count(*) {rows} AND receipted_at IS NOT NULL") == [(400,)], within_s=60, what="all receipts")
+    after = [batched(na, "sent"), batched(eu, "received")]
+    assert after[0] - before[0] > 200 and after[1] - before[1] > 200, (before, after)
+    told = dict(na.sql(f"SELECT receipt, count(*) {rows} GROUP BY receipt"))
+    assert told == {"applied": 340, "expired": 20, "refused": 20, "dead": 20}
+    assert eu.sql("SELECT count(*) FROM homeward.inbox WHERE subject = 'bundle' AND delivered_at IS NOT NULL AND NOT late") == [(340,)]
+    assert eu.sql("SELECT count(*) FROM homeward.gaps WHERE subject = 'bundle'") == [(0,)]
+    # A dead letter is the event alone, with the key that it would have come under alone.
+    buried = eu.sql("SELECT reason, routing_key, count(DISTINCT convert_from(body, 'UTF8')::jsonb->>'id') FROM homeward.dead_letters"
+                    " WHERE convert_from(body, 'UTF8') LIKE '%%bundle-%%' GROUP BY 1, 2 ORDER BY 1")
+    assert buried == [("expired", '"eu.na.session.completed"', 20), ("malformed", '"eu.na.session.poison"', 20),
+                      ("refused", '"eu.na.partner.message"', 20)]
+    order = "SELECT array_agg(id ORDER BY sequence) = array_agg(id ORDER BY substr(id, 8)::int) FROM homeward.inbox WHERE subject = 'bundle'"
+    assert eu.sql(order) == [(True,)]
+
+
+def test_a_message_that_is_no_batch_is_one_dead_letter(events):
+    eu = events["eu"]
+    good = [event(originregion="eu", source="/batch") for _ in range(2)]
+    own = event(originregion="eu", source="/batch", type="homeward.receipt")
+
+    def publish(text):
+        events.brokers["eu"].publish("homeward.events", "eu.eu.homeward.batch", text)
+
+    before = eu.sql("SELECT count(*) FROM homeward.dead_letters")[0][0]
+    publish("{}")
+    publish(json.dumps([{}] * 257))
+    detail = "batch: not an array of 1 to 256 events, of 1,048,576 bytes at most"
+    eventually(lambda: dead(eu, "malformed").count((detail,)) == 2, what="two dead letters")
+    # What can be taken apart is: only what is no event is buried.
+    publish(f"[{json.dumps(good[0])}, nonsense, {json.dumps(own)}, {json.dumps(good[1])}]")
+    for one in good:
+        eventually(lambda identifier=one["id"]: arrived(eu, identifier), what="the good events")
+    assert eu.sql("SELECT count(*) FROM homeward.dead_letters") == [(before + 4,)]
+    assert ("type: homeward's own events come alone",) in dead(eu, "forged")
+
+
+def test_a_region_that_did_not_say_so_gets_no_batches(events):
+    """An older homeward says nothing of it in its canaries; here eu sends none."""
+    na, eu = events["na"], events["eu"]
+    settings = eu.settings()
+    eu.write_settings({**settings, "events": {**settings["events"], "canary_interval_ms": 0}})
+    restart(eu)
+    restart(na)
+    try:
+        na.sql("INSERT INTO homeward.outbox (id, aggregateid, type, payload, destination)"
+               " SELECT 'single-' || n, 'single', 'session.completed', %s::jsonb, 'eu' FROM generate_series(1, 200) AS n", json.dumps(SESSION))
+        rows = "SELECT count(*) FROM homeward.outbox WHERE id LIKE 'single-%%' AND receipt = 'applied'"
+        eventually(lambda: na.sql(rows) == [(200,)], within_s=60, what="all receipts")
+        assert not batched(na, "sent") and not batched(eu, "received")
+    finally:
+        eu.write_settings(settings)
+        restart(eu)
+
+
 def test_nothing_is_lost_or_doubled_through_kills(events):
     na, eu = events["na"], events["eu"]
-    events.brokers["eu"].take("application")
+    events.brokers["eu"].api("DELETE", f"/api/queues/{VHOST}/application/contents")
     eu.sql("TRUNCATE public.effects")
     faults = [lambda: restart(eu), lambda: kill_broker(events.brokers["na"]), lambda: restart(na), lambda: kill_broker(events.brokers["eu"])]
     step = EVENTS // len(faults)

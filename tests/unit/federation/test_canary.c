@@ -54,6 +54,28 @@ static void each_link_is_a_peer(void **state)
 	end(&world);
 }
 
+/* A peer that said nothing of it, or nothing for long, may be older than this. */
+static void only_a_peer_that_said_so_takes_batches(void **state)
+{
+	struct world world;
+	struct canary_peer *peer;
+	(void)state;
+
+	begin(&world, 2, "r000");
+	peer = &world.canaries.peers[0];
+	assert_int_equal(canary_batch_events_max(peer, now(&world)), 1);
+	(void)canary_heard(peer, now(&world));
+	assert_int_equal(canary_batch_events_max(peer, now(&world)), 1);
+	peer->batch_events_max = 256;
+	fake_clock_advance_ms(&world.clock, CANARY_TRUSTED_MS);
+	assert_int_equal(canary_batch_events_max(peer, now(&world)), 256);
+	fake_clock_advance_ms(&world.clock, 1);
+	assert_int_equal(canary_batch_events_max(peer, now(&world)), 1);
+	(void)canary_heard(peer, now(&world));
+	assert_int_equal(canary_batch_events_max(peer, now(&world)), 256);
+	end(&world);
+}
+
 static void what_was_sent_before_an_answered_canary_has_come_or_is_lost(void **state)
 {
 	struct world world;
@@ -276,6 +298,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(each_link_is_a_peer),
 		cmocka_unit_test(what_was_sent_before_an_answered_canary_has_come_or_is_lost),
+		cmocka_unit_test(only_a_peer_that_said_so_takes_batches),
 		cmocka_unit_test(one_is_due_each_interval_and_seldom_to_nobody),
 		cmocka_unit_test(silence_begins_after_eight_seconds_and_ends_with_a_word),
 		cmocka_unit_test(only_known_answers_count_and_once),

@@ -115,7 +115,8 @@ static void test_keys(void **state)
 	assert_int_equal(event_key_parse("eu.na.t\0x", 9, &key), STATUS_INVALID);
 }
 
-static enum event_verdict judge(const char *key, const char *link, const char *destination, const char *more)
+static enum event_verdict judge_type(
+	const char *key, const char *link, const char *destination, const char *more, const char *type, bool is_batched)
 {
 	struct strbuf why = STRBUF_INIT;
 	struct event event;
@@ -123,16 +124,39 @@ static enum event_verdict judge(const char *key, const char *link, const char *d
 	enum event_verdict verdict;
 
 	snprintf(body, sizeof(body),
-		"{\"specversion\":\"1.0\",\"id\":\"1\",\"source\":\"/s\",\"type\":\"t\",\"destination\":\"%s\","
+		"{\"specversion\":\"1.0\",\"id\":\"1\",\"source\":\"/s\",\"type\":\"%s\",\"destination\":\"%s\","
 		"\"originregion\":\"na\"%s}",
-		destination, more);
+		type, destination, more);
 	verdict = event_judge(
-		&(struct event_arrival){ "eu", key, strlen(key), link, body, strlen(body), 1000000 }, &event, &why);
+		&(struct event_arrival){ "eu", key, strlen(key), link, body, strlen(body), 1000000, is_batched },
+		&event, &why);
 	assert_true((verdict == EVENT_TAKE) == (why.length == 0));
 	assert_true((verdict == EVENT_TAKE || verdict == EVENT_DEAD_EXPIRED) == (event.envelope != NULL));
 	event_release(&event);
 	strbuf_release(&why);
 	return verdict;
+}
+
+static enum event_verdict judge(const char *key, const char *link, const char *destination, const char *more)
+{
+	return judge_type(key, link, destination, more, "t", false);
+}
+
+/* Of several in one message: the key tells the regions, and homeward's own events never come so. */
+static void test_batched(void **state)
+{
+	static const char key[] = "eu.na.homeward.batch";
+
+	(void)state;
+	assert_int_equal(judge_type(key, "na", "eu", "", "t", true), EVENT_TAKE);
+	assert_int_equal(
+		judge_type(key, "na", "eu", ",\"expirytime\":\"1970-01-01T00:00:01Z\"", "t", true), EVENT_DEAD_EXPIRED);
+	assert_int_equal(judge_type(key, "na", "ap", "", "t", true), EVENT_DEAD_FORGED);
+	assert_int_equal(judge_type(key, "ap", "eu", "", "t", true), EVENT_DEAD_FORGED);
+	assert_int_equal(judge_type(key, "na", "eu", "", "homeward.receipt", true), EVENT_DEAD_FORGED);
+	assert_int_equal(judge_type(key, "na", "eu", "", "homeward.batch", true), EVENT_DEAD_FORGED);
+	assert_int_equal(judge_type("ap.na.homeward.batch", "na", "ap", "", "t", true), EVENT_DISCARD_FOREIGN);
+	assert_int_equal(judge_type(key, "na", "eu", "", "t", false), EVENT_DEAD_FORGED);
 }
 
 static void test_arrivals(void **state)
@@ -163,6 +187,7 @@ int main(void)
 		cmocka_unit_test(test_origin_is_only_homewards),
 		cmocka_unit_test(test_keys),
 		cmocka_unit_test(test_arrivals),
+		cmocka_unit_test(test_batched),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -62,9 +63,8 @@ static void test_settled(void **state)
 	shipment.places = calloc(6, sizeof(*shipment.places));
 	assert_non_null(shipment.places);
 	confirms_begin(&confirms, true);
-	for (int row = 0; row < 6; row++)
-		if (row != 1) /* 12 was refused before it was published */
-			shipment.places[confirms_add(&confirms)] = row;
+	for (int row = 0; row < 6; row++) /* 12 was refused before it was published */
+		shipment.places[row] = row != 1 ? (int)confirms_add(&confirms) : -1;
 	confirms_settle(&confirms, 1, false, CONFIRM_DONE);    /* 11 */
 	confirms_settle(&confirms, 2, false, CONFIRM_REFUSED); /* 13 */
 	confirms_return(&confirms, 2);                         /* 14 */
@@ -79,11 +79,39 @@ static void test_settled(void **state)
 	confirms_release(&confirms);
 }
 
+/* What the broker says of a message, it says of each row in it. */
+static void test_shared(void **state)
+{
+	static const char *const sequences[] = { "11", "12", "13", "14", "15", "16" };
+	static const int places[] = { 0, 1, 0, 2, 1, 2 };
+	struct worker worker = { .name = "publisher" };
+	struct shipment shipment;
+	struct confirms confirms;
+
+	(void)state;
+	assert_int_equal(confirms_init(&confirms, 3), STATUS_OK);
+	shipment_init(&shipment, make_rows(sequences, 6));
+	shipment.places = calloc(6, sizeof(*shipment.places));
+	assert_non_null(shipment.places);
+	memcpy(shipment.places, places, sizeof(places));
+	confirms_begin(&confirms, true);
+	for (size_t place = 0; place < 3; place++)
+		assert_int_equal(confirms_add(&confirms), place);
+	confirms_settle(&confirms, 1, false, CONFIRM_DONE);
+	confirms_settle(&confirms, 2, false, CONFIRM_REFUSED);
+	shipment_settle(&shipment, &confirms);
+	assert_string_equal(shipment.sent.text.data, "{11,13}");
+	assert_string_equal(shipment.later.text.data, "{12,15}");
+	shipment_release(&worker, &shipment);
+	confirms_release(&confirms);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_none),
 		cmocka_unit_test(test_settled),
+		cmocka_unit_test(test_shared),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
