@@ -48,7 +48,8 @@ BEGIN
 			AND (w.origins = '{}' OR e.origin = ANY(w.origins))
 			AND EXISTS (SELECT FROM unnest(w.types) AS t
 				WHERE e.type = t OR (right(t, 1) = '*' AND starts_with(e.type, left(t, -1))))
-		ORDER BY e.n, w.name;
+		ORDER BY e.n, w.name
+	ON CONFLICT DO NOTHING;	-- its inbox row was lost and it came again, and the delivery still waits
 	IF FOUND THEN
 		PERFORM pg_notify('homeward_webhooks', '');
 	END IF;

@@ -293,6 +293,14 @@ def test_an_operator_pauses_one(hooks):
     eventually(lambda: hooks.eu.metric("homeward_webhook_paused", webhook="paused") == 1, within_s=30, what="the pause")
     hooks.send("paused", 1, 3)
     eventually(lambda: hooks.pending("paused") == 3, within_s=30, what="three waiting")
+    # What the inbox lost and took again is no second delivery.
+    hooks.eu.sql("CREATE TABLE public.lost AS SELECT * FROM homeward.inbox i WHERE EXISTS (SELECT FROM homeward.webhook_deliveries d"
+                 " WHERE d.webhook = 'paused' AND (d.origin, d.source, d.id) = (i.origin, i.source, i.id))")
+    hooks.eu.sql("DELETE FROM homeward.inbox i USING public.lost l WHERE (l.origin, l.source, l.id) = (i.origin, i.source, i.id)")
+    names = ", ".join(name for (name,) in hooks.eu.sql("SELECT column_name FROM information_schema.columns WHERE table_schema = 'homeward'"
+                                                       " AND table_name = 'inbox' AND is_identity = 'NO' AND is_generated = 'NEVER'"))
+    hooks.eu.sql(f"INSERT INTO homeward.inbox ({names}) SELECT {names} FROM public.lost")
+    assert hooks.eu.sql("SELECT count(*) FROM public.lost") == [(3,)] and hooks.pending("paused") == 3
     restart(hooks.eu)
     assert hooks.show("paused")["state"] == "paused: operator" and not hooks.plain.of("/paused")
     assert hooks.command("resume", "paused").returncode == 0
