@@ -274,7 +274,7 @@ static int run_verify(int argc, char **argv)
 	static const struct command_usage usage = { "homeward mesh verify",
 		"[--mesh FILE] [--as REGION --certificate FILE --key FILE --ca FILE] [-o FORMAT]",
 		"Looks for everything that is known to lose, leak or hold up events, and names each with a code, the\n"
-		"evidence and what to do.  Exits with 1 when there is any.  docs/EVENTS.md lists the codes.",
+		"evidence and what to do.  Exits with 1 when there is any.  docs/MESH.md lists the codes.",
 		options,
 		"homeward mesh verify --mesh mesh.json --as eu --certificate eu.pem --key eu.key --ca ca.pem\n" };
 	const char *path = MESH_FILE_DEFAULT, *as = NULL;

@@ -20,6 +20,7 @@ files() {
 c_files=$(files '*.c' '*.h')
 python_files=$(files '*.py')
 shell_files=$(files '*.sh' .ci/run)
+pages=$(files '*.md')
 
 # changed STAMP FILE…: those newer than the stamp.
 changed() {
@@ -101,6 +102,8 @@ incremental cppcheck "tests/lint" cppcheck_program "$c_files"
 check clang compile_with_clang
 incremental shellcheck tests/lint/run.sh "shellcheck --severity=style" "$shell_files"
 incremental python tests/lint/run.sh python_compiles "$python_files"
+# shellcheck disable=SC2086 # all of them each time: a link breaks when the page it leads to changes
+check pages /usr/bin/python3 tests/lint/pages.py $pages
 
 echo "lint: $passed passed, $failed failed"
 [ "$failed" = 0 ]
