@@ -53,7 +53,7 @@ sources = $(wildcard $(1)/*.c)
 objects = $(patsubst %.c,$(OUT)/%.o,$(1))
 MAIN    := $(call objects,$(wildcard *.c))
 
-.PHONY: all objects fuzzers deps clients demo test check unit scenarios asan tsan fuzz loss-matrix kill-rounds bench bench-quick bench-audit bench-events lint format install clean help
+.PHONY: all objects fuzzers deps clients demo test check unit scenarios asan tsan fuzz loss-matrix kill-rounds bench bench-quick bench-audit bench-events bench-invalidation lint format install clean help
 .DEFAULT_GOAL := all
 
 all: deps $(OUT)/homeward ## build the program: build/release/homeward (VARIANT=debug|asan|tsan|clang for others)
@@ -140,7 +140,7 @@ check: deps ## unit tests and lint, side by side: the fast loop of who changes s
 	@$(MAKE) -s -j2 -o deps --output-sync=target --no-print-directory unit lint
 
 scenarios: deps $(OUT)/homeward ## whole regions with real PostgreSQL and real certificates
-	@HOMEWARD=$(abspath $(OUT)/homeward) /usr/bin/python3 -m pytest -q -n 2 --dist loadfile tests/scenarios $(PYTEST)
+	@HOMEWARD=$(abspath $(OUT)/homeward) /usr/bin/python3 -m pytest -q -n 3 --dist loadfile tests/scenarios $(PYTEST)
 
 test: ## everything, as CI runs it
 	@bash tests/run_all.sh
@@ -168,13 +168,16 @@ loss-matrix: deps $(OUT)/homeward ## events under every fault, half an hour; wri
 kill-rounds: deps $(OUT)/homeward ## kill -9 under load, five minutes; writes docs/RELIABILITY.md (ROUNDS, SEED)
 	@HOMEWARD=$(abspath $(OUT)/homeward) /usr/bin/python3 tests/scenarios/kill_rounds.py
 
-bench: bench-quick bench-audit ## every benchmark
+bench: bench-quick bench-audit bench-events bench-invalidation ## every benchmark
 
 bench-quick: deps $(OUT)/homeward ## against nginx in the same run, under a minute
 	@HOMEWARD=$(abspath $(OUT)/homeward) /usr/bin/python3 tests/bench/quick.py
 
 bench-events: deps $(OUT)/homeward ## events across two regions beside a plain federated link (EVENTS=N)
 	@HOMEWARD=$(abspath $(OUT)/homeward) /usr/bin/python3 tests/bench/events.py
+
+bench-invalidation: deps $(OUT)/homeward ## from a change at home to the last other region's cache (RATE, SECONDS_EACH, CARDS)
+	@HOMEWARD=$(abspath $(OUT)/homeward) /usr/bin/python3 tests/bench/invalidation.py
 
 bench-audit: deps $(OUT)/homeward ## lookups with the access log closed against the same with it off (ROUNDS, SECONDS_EACH, CONNECTIONS)
 	@HOMEWARD=$(abspath $(OUT)/homeward) /usr/bin/python3 tests/bench/audit.py

@@ -3,14 +3,18 @@
 
     delay_proxy.py LISTEN_PORT TARGET_PORT ONE_WAY_MS
 
-Prints "ready PORT" once listening (LISTEN_PORT 0 takes a free one).
+Prints "ready PORT" once listening (LISTEN_PORT 0 takes a free one), and at SIGUSR1 "bytes N": how many it has carried.
 """
 import asyncio
+import signal
 import sys
+
+carried = 0
 
 
 async def pump(reader, writer, delay_s):
     """Reads at once and writes each piece delay_s later, in order."""
+    global carried
     loop = asyncio.get_running_loop()
     queue = asyncio.Queue(maxsize=4096)
 
@@ -31,6 +35,7 @@ async def pump(reader, writer, delay_s):
     try:
         while True:
             piece = await reader.read(256 * 1024)
+            carried += len(piece)
             await queue.put((loop.time() + delay_s, piece or None))
             if not piece:
                 break
@@ -53,6 +58,7 @@ async def main():
             each.close()
 
     server = await asyncio.start_server(serve, "127.0.0.1", listen)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, lambda: print("bytes", carried, flush=True))
     print("ready", server.sockets[0].getsockname()[1], flush=True)
     async with server:
         await server.serve_forever()

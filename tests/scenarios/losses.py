@@ -56,6 +56,11 @@ class Proxy:
     def signal(self, number):
         self.process.send_signal(number)
 
+    def bytes(self):
+        """How many it has carried, both ways."""
+        self.signal(signal.SIGUSR1)
+        return int(self.process.stdout.readline().split()[1])
+
     def stop(self):
         self.process.kill()
         self.process.wait()
