@@ -7,7 +7,9 @@
  * ones.
  *
  * RabbitMQ cannot be told to choose its ports, so free ones are looked for just
- * before; a broker that lost that race says so in its log and `dev up` fails.
+ * before, below those that the kernel gives to outgoing connections: seconds pass
+ * until the broker listens.  One that lost the race says so in its log and `dev up`
+ * fails.
  * The server is a shell script with children: it is ended as a group.
  */
 #include "cli/dev.h"
@@ -32,6 +34,7 @@
 	"[rabbitmq_management,rabbitmq_federation,rabbitmq_federation_management,rabbitmq_auth_mechanism_ssl].\n"
 
 enum { CONNECT_STEP_MS = 1000, APPLY_MS = 60000, VARIABLES_MAX = 24 };
+enum { PORT_FIRST = 10000, PORT_COUNT = 22000, PORT_TRIES = 100 };
 
 bool dev_broker_is_installed(void)
 {
@@ -49,18 +52,23 @@ static struct sockaddr_in loopback(int64_t port)
 /* A port nobody listens on now. */
 static enum status find_port(int64_t *port_out, struct strbuf *why)
 {
-	struct sockaddr_in address = loopback(0);
-	socklen_t size = sizeof(address);
-	int file = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	bool is_found = file >= 0 && bind(file, (struct sockaddr *)&address, size) == 0 &&
-			getsockname(file, (struct sockaddr *)&address, &size) == 0;
+	for (int tries = 0; tries < PORT_TRIES; tries++) {
+		int file = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+		struct sockaddr_in address;
+		uint16_t number;
+		bool is_free;
 
-	if (!is_found)
-		strbuf_addf(why, "no free port: %s", strerror(errno));
-	if (file >= 0)
-		close(file);
-	*port_out = ntohs(address.sin_port);
-	return is_found ? STATUS_OK : STATUS_IO;
+		random_fill(random_system(), &number, sizeof(number));
+		*port_out = PORT_FIRST + number % PORT_COUNT;
+		address = loopback(*port_out);
+		is_free = file >= 0 && bind(file, (struct sockaddr *)&address, sizeof(address)) == 0;
+		if (file >= 0)
+			close(file);
+		if (is_free)
+			return STATUS_OK;
+	}
+	strbuf_addf(why, "no free port: %s", strerror(errno));
+	return STATUS_IO;
 }
 
 static bool is_listening(int64_t port)

@@ -16,16 +16,12 @@ import time
 
 import requests
 
+from mesh import free_port
+
 PLUGINS = ["rabbitmq_management", "rabbitmq_federation", "rabbitmq_federation_management", "rabbitmq_auth_mechanism_ssl"]
 SERVER = "/usr/lib/rabbitmq/bin/rabbitmq-server"
 CONTROL = "/usr/lib/rabbitmq/bin/rabbitmqctl"
 VHOST = "homeward"
-
-
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 MQTT = """

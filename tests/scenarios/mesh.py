@@ -5,6 +5,7 @@ Nothing here sleeps for a fixed time: `eventually` waits for a condition, with a
 import json
 import os
 import pathlib
+import random
 import re
 import signal
 import socket
@@ -267,9 +268,15 @@ class Mesh:
 
 
 def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port nobody listens on, of those that the kernel does not give to outgoing connections: seconds may pass until it is used."""
+    while True:
+        port = random.SystemRandom().randrange(10000, 32000)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue
 
 
 def assert_records_pair(asking, serving, exchange=None):
