@@ -117,8 +117,9 @@ class BenchMesh(EventMesh):
         super().__exit__(*exception)
 
 
-def add_rows(region, first, last, destination="eu"):
+def add_rows(connection, first, last, destination="eu"):
     """Events first to last into the outbox, in one transaction; their ids are `n-` and their number."""
-    region.sql("INSERT INTO homeward.outbox (id, aggregateid, type, payload, destination) SELECT 'n-' || n, 'session-' || n,"
-               " 'session.completed', %s::jsonb, %s FROM generate_series(%s, %s) AS n", json.dumps(SESSION), destination, first, last)
-
+    with connection, connection.cursor() as cursor:
+        cursor.execute("INSERT INTO homeward.outbox (id, aggregateid, type, payload, destination) SELECT 'n-' || n, 'session-' || n,"
+                       " 'session.completed', %s::jsonb, %s FROM generate_series(%s, %s) AS n",
+                       (json.dumps(SESSION), destination, first, last))

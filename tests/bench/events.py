@@ -11,9 +11,10 @@ First as many a second as go; then how long each takes at 1,000 a second; then a
 way; then what crosses the wide-area network, beside a design that sends everything to everyone.  EVENTS=N sets how many of
 each.  The same brokers, certificates and events serve both sides.
 """
-import json
 import threading
 import time
+
+import psycopg2
 
 from event_load import EVENTS, BenchMesh, Publisher, add_rows, connect, consume, eventually
 
@@ -33,16 +34,16 @@ def plain(mesh, body, count):
 
 def through_homeward(mesh, count):
     na, eu = mesh["na"], mesh["eu"]
-    began = time.monotonic()
+    connection, began = psycopg2.connect(na.dsn), time.monotonic()
     for first in range(0, count, 1000):
-        add_rows(na, first + 1, min(first + 1000, count))
+        add_rows(connection, first + 1, min(first + 1000, count))
+    connection.close()
     delivered = "SELECT count(*) FROM homeward.inbox WHERE delivered_at IS NOT NULL"
     eventually(lambda: eu.sql(delivered)[0][0] >= count, within_s=600, every_s=0.1, what="all events in eu")
     seconds = time.monotonic() - began
     eventually(lambda: na.sql("SELECT count(*) FROM homeward.outbox WHERE receipted_at IS NULL")[0][0] == 0, within_s=60,
                every_s=0.1, what="all receipts")
     assert eu.sql("SELECT count(*) FROM homeward.inbox") == [(count,)]
-    consume(mesh.brokers["eu"], "application", count)
     return count / seconds
 
 
@@ -62,37 +63,42 @@ def at_pace(send):
     return sent
 
 
-def latencies(broker, queue, number_of, send):
-    taken, total = {}, PACE * PACED_S
-    consumer = threading.Thread(target=consume, args=(broker, queue, total, lambda body: taken.setdefault(number_of(body), time.monotonic())))
-    consumer.start()
-    sent = at_pace(send)
-    consumer.join()
-    taken_s = sorted(taken[number] - sent[number] for number in sent)
-    return [1000 * taken_s[int(total * part)] for part in (0.50, 0.99)]
+def percentiles(seconds):
+    seconds = sorted(seconds)
+    return [1000 * seconds[int(len(seconds) * part)] for part in (0.50, 0.99)]
 
 
 def homeward_latencies(mesh):
-    mesh["na"].sql("DELETE FROM homeward.outbox")
-    mesh["eu"].sql("DELETE FROM homeward.inbox")
-    mesh["eu"].sql("DELETE FROM homeward.streams")
-    return latencies(mesh.brokers["eu"], "application", lambda body: int(json.loads(body)["id"][2:]),
-                     lambda first, last: add_rows(mesh["na"], first, last))
+    """From the transaction that inserted an event until eu's broker has confirmed it in homeward.delivered, by one clock."""
+    na, eu = mesh["na"], mesh["eu"]
+    connection, offset = psycopg2.connect(na.dsn), 10 * EVENTS  # other events and other subjects than before
+    ours = f" AND substr(id, 3)::int > {offset}"
+    at_pace(lambda first, last: add_rows(connection, offset + first, offset + last))
+    connection.close()
+    taken = "SELECT count(*) FROM homeward.inbox WHERE delivered_at IS NOT NULL" + ours
+    eventually(lambda: eu.sql(taken) == [(PACE * PACED_S,)], within_s=120, every_s=0.1, what="all events in eu")
+    sent = dict(na.sql("SELECT id, extract(epoch FROM created_at)::float8 FROM homeward.outbox WHERE true" + ours))
+    came = eu.sql("SELECT id, extract(epoch FROM delivered_at)::float8 FROM homeward.inbox WHERE true" + ours)
+    return percentiles(at - sent[name] for name, at in came)
 
 
 def plain_latencies(mesh, size):
     mesh.stop_regions()
-    connection = connect(mesh.brokers["na"])
+    connection, taken = connect(mesh.brokers["na"]), {}
     channel = connection.channel()
 
     def send(first, last):
         for number in range(first, last + 1):
             channel.basic_publish("homeward.events", "eu.na.session.completed", str(number).ljust(size))
 
-    found = latencies(mesh.brokers["eu"], "homeward.inbox", int, send)
+    consumer = threading.Thread(target=consume, args=(mesh.brokers["eu"], "homeward.inbox", PACE * PACED_S,
+                                                      lambda body: taken.setdefault(int(body), time.monotonic())))
+    consumer.start()
+    sent = at_pace(send)
+    consumer.join()
     connection.close()
     mesh.start_regions()
-    return found
+    return percentiles(taken[number] - at for number, at in sent.items())
 
 
 # ---- what crosses ----

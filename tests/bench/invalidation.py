@@ -6,7 +6,7 @@ Three regions; eu and ap have copies of every one of CARDS cards of na.  An appl
 transaction every 20 ms.  Of each transaction one card is watched in both other regions: from the moment it has
 committed, `only-if-cached` lookups ask until the cache has nothing more.  What counts is the later of the two.
 
-RATE, SECONDS_EACH and CARDS make it other than 500, 20 and 2,000.
+RATE, SECONDS_EACH and CARDS make it other than 500, 8 and 2,000.
 """
 import concurrent.futures
 import os
@@ -19,7 +19,7 @@ import requests
 from event_load import BenchMesh, eventually
 from mesh import a_station, add_tokens
 
-RATE, SECONDS = int(os.environ.get("RATE", "500")), int(os.environ.get("SECONDS_EACH", "20"))
+RATE, SECONDS = int(os.environ.get("RATE", "500")), int(os.environ.get("SECONDS_EACH", "8"))
 CARDS = int(os.environ.get("CARDS", "2000"))
 TICK_S, LOOK_EVERY_S, PATIENCE_S = 0.02, 0.005, 30
 TARGET_MS = 1000
