@@ -19,7 +19,6 @@
 #include "federation/ledger_sides.h"
 #include "federation/own_event.h"
 
-#define LOCK_KEY "7451038219046514"
 #define MESSAGES_MAX "10000" /* kept; above it they are dropped, and said again */
 #define UPKEEP_EVERY_MS 60000
 #define UPKEEP_ROWS "1000"
@@ -113,18 +112,9 @@ enum status ledger_keep(struct worker *worker, const struct event *event, struct
 
 static enum status prepare(struct worker *worker, struct strbuf *why)
 {
-	PGresult *rows = NULL;
 	enum status status = database_session_script(worker->session, "LISTEN homeward_ledger", WORKER_QUERY_MS, why);
-	bool is_ours;
 
-	if (status == STATUS_OK)
-		status = ledger_query(worker, "SELECT pg_try_advisory_lock(" LOCK_KEY ")", NULL, 0, &rows, why);
-	if (status != STATUS_OK)
-		return status;
-	is_ours = PQgetvalue(rows, 0, 0)[0] == 't';
-	PQclear(rows);
-	/* Without a reason: another process of the region does it. */
-	return is_ours ? STATUS_OK : STATUS_CONFLICT;
+	return status == STATUS_OK ? worker_take_lock(worker, WORKER_LOCK_LEDGERS, why) : status;
 }
 
 static enum status take(struct worker *worker, const PGresult *rows, json_t **reply_out, struct strbuf *why)

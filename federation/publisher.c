@@ -36,7 +36,6 @@
 #include "federation/receipts.h"
 #include "federation/shipment.h"
 
-#define LOCK_KEY "7451038219046512"
 #define UPKEEP_EVERY_MS 1000
 #define PREPARED_FOR_MS                                                                                                \
 	5000          /* what has waited longer for its turn is read and gated anew: the policy may have changed */
@@ -81,19 +80,9 @@ static struct metric_series *outcome_series(const char *outcome)
 
 static enum status prepare(struct worker *worker, struct strbuf *why)
 {
-	PGresult *result = NULL;
 	enum status status = database_session_script(worker->session, "LISTEN homeward_outbox", WORKER_QUERY_MS, why);
-	bool is_ours;
 
-	if (status == STATUS_OK)
-		status = database_session_query(worker->session, "SELECT pg_try_advisory_lock(" LOCK_KEY ")", NULL, 0,
-			WORKER_QUERY_MS, &result, why);
-	if (status != STATUS_OK)
-		return status;
-	is_ours = PQgetvalue(result, 0, 0)[0] == 't';
-	PQclear(result);
-	/* Without a reason: another process of the region publishes, which is as it should be. */
-	return is_ours ? STATUS_OK : STATUS_CONFLICT;
+	return status == STATUS_OK ? worker_take_lock(worker, WORKER_LOCK_PUBLISHER, why) : status;
 }
 
 static bool run_query(struct worker *worker, const char *sql, const char *first, const char *second)

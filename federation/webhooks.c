@@ -27,7 +27,6 @@
 #include "federation/webhook_store.h"
 #include "federation/webhook_transfers.h"
 
-#define LOCK_KEY "7451038219046514"
 #define LOOK_EVERY_MS 500 /* for what is due again; what is new is announced */
 #define LOOK_SHARE 10     /* a look that takes long is taken less often: at most a tenth of the time */
 #define UPKEEP_EVERY_MS 1000
@@ -430,23 +429,13 @@ static enum status keep_up(struct worker *worker, bool is_notified, struct strbu
 
 static enum status prepare(struct worker *worker, struct strbuf *why)
 {
-	PGresult *result = NULL;
 	enum status status = webhook_store_register(worker->session, worker->settings, why);
-	bool is_ours;
 
 	/* A record that a crash of the database takes back only means another attempt: it need not wait for the disk. */
 	if (status == STATUS_OK)
 		status = database_session_script(worker->session,
 			"SET synchronous_commit = off; LISTEN homeward_webhooks", WORKER_QUERY_MS, why);
-	if (status == STATUS_OK)
-		status = database_session_query(worker->session, "SELECT pg_try_advisory_lock(" LOCK_KEY ")", NULL, 0,
-			WORKER_QUERY_MS, &result, why);
-	if (status != STATUS_OK)
-		return status;
-	is_ours = PQgetvalue(result, 0, 0)[0] == 't';
-	PQclear(result);
-	/* Without a reason: another process of the region delivers, which is as it should be. */
-	return is_ours ? STATUS_OK : STATUS_CONFLICT;
+	return status == STATUS_OK ? worker_take_lock(worker, WORKER_LOCK_WEBHOOKS, why) : status;
 }
 
 static void collect(struct webhooks *webhooks)

@@ -7,6 +7,7 @@
  */
 #include "federation/worker.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -126,6 +127,24 @@ static bool connect_broker(struct worker *worker, struct strbuf *why)
 		broker_close(broker);
 	worker->is_new_channel = true;
 	return status == STATUS_OK;
+}
+
+enum status worker_take_lock(struct worker *worker, enum worker_lock lock, struct strbuf *why)
+{
+	static const char sql[] = "SELECT pg_try_advisory_lock(7451038219046000 + $1::bigint)";
+	char number[16];
+	const char *parameters[] = { number };
+	PGresult *result = NULL;
+	enum status status;
+	bool is_ours;
+
+	(void)snprintf(number, sizeof(number), "%d", (int)lock);
+	status = database_session_query(worker->session, sql, parameters, 1, WORKER_QUERY_MS, &result, why);
+	if (status != STATUS_OK)
+		return status;
+	is_ours = PQgetvalue(result, 0, 0)[0] == 't';
+	PQclear(result);
+	return is_ours ? STATUS_OK : STATUS_CONFLICT;
 }
 
 bool worker_connect(struct worker *worker, enum status (*prepare)(struct worker *worker, struct strbuf *why))

@@ -62,6 +62,21 @@ MUST_CHECK enum status worker_start(struct worker *worker, struct strbuf *why);
 /* Waits for it.  Safe on a worker never started. */
 void worker_stop(struct worker *worker);
 
+/*
+ * What one process of a region does for all of them, each under an advisory lock of its own; 7451038219046511 is the
+ * schema's (base/schema.c), …513 the inbox's (inbox.h).
+ */
+enum worker_lock {
+	WORKER_LOCK_PUBLISHER = 512,
+	WORKER_LOCK_WEBHOOKS = 514,
+	WORKER_LOCK_LEDGERS = 515,
+};
+/*
+ * For `prepare`: STATUS_CONFLICT, without a reason, while another process of the region has it, which is as it should
+ * be.  It goes with the session.
+ */
+MUST_CHECK enum status worker_take_lock(struct worker *worker, enum worker_lock lock, struct strbuf *why);
+
 /* Both are connected, or it is time to wait: then false. */
 bool worker_connect(struct worker *worker, enum status (*prepare)(struct worker *worker, struct strbuf *why));
 void worker_lose_broker(struct worker *worker, const char *why);

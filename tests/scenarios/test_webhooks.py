@@ -191,6 +191,13 @@ def signatures(headers, body):
     return " ".join("v1," + base64.b64encode(hmac.new(key, text, hashlib.sha256).digest()).decode() for key in KEYS)
 
 
+@pytest.mark.parametrize("worker", ["publisher", "consumer", "webhooks", "ledger"])
+def test_no_worker_of_a_region_keeps_another_from_its_work(hooks, worker):
+    """Each has an advisory lock of its own."""
+    eventually(lambda: f"events_connected region=eu worker={worker}\n" in hooks.eu.log().rpartition(" access_log_open ")[2],
+               within_s=60, what=f"the {worker} at work")
+
+
 def test_each_event_comes_once_and_in_order(hooks):
     hooks.plain.answers["/plain"] = lambda *_: time.sleep(0.005) or (204, {})
     sent = hooks.send("plain", 20, 20)
