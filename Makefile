@@ -118,6 +118,8 @@ $(foreach folder,$(FOLDERS),$(eval $(call unit_test_rule,$(folder))))
 
 # Run out of memory at each place in turn: see tests/unit/support/failing_allocator.h.
 $(OUT)/tests/unit/%/test_no_memory: LDFLAGS += -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=strdup
+# What is freed is looked at.
+$(OUT)/tests/unit/base/test_strbuf: LDFLAGS += -Wl,--wrap=free
 
 unit: deps $(UNIT_TESTS)
 	@sh tests/run_unit.sh $(UNIT_TESTS)

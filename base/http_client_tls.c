@@ -78,8 +78,7 @@ static bool load_key(struct http_client_credentials *credentials, const char *pa
 	if (bio != NULL)
 		credentials->key = PEM_read_bio_PrivateKey(bio, NULL, NULL, NULL);
 	BIO_free(bio);
-	OPENSSL_cleanse(text.data, text.length);
-	strbuf_release(&text);
+	strbuf_wipe(&text);
 	if (credentials->key != NULL && X509_check_private_key(credentials->leaf, credentials->key) == 1)
 		return true;
 	if (bio != NULL)

@@ -28,6 +28,13 @@ void strbuf_release(struct strbuf *text)
 	strbuf_init(text);
 }
 
+void strbuf_wipe(struct strbuf *text)
+{
+	/* All of the capacity: what it held before a reset lies behind its length. */
+	explicit_bzero(text->data, text->capacity);
+	strbuf_release(text);
+}
+
 void strbuf_reset(struct strbuf *text)
 {
 	text->length = 0;

@@ -33,6 +33,8 @@ extern char strbuf_empty[1];
 
 void strbuf_init(struct strbuf *text);
 void strbuf_release(struct strbuf *text);
+/* Releases it, and nothing of what it held stays in memory: for keys and tokens. */
+void strbuf_wipe(struct strbuf *text);
 /* Empties it, keeps the memory, clears `failed`. */
 void strbuf_reset(struct strbuf *text);
 bool strbuf_ok(const struct strbuf *text);

@@ -201,8 +201,7 @@ static enum status load_own(const struct tls_store *store, struct tls_set *set, 
 out:
 	for (unsigned i = 0; i < length; i++)
 		gnutls_x509_crt_deinit(chain[i]);
-	explicit_bzero(key.data, key.length);
-	strbuf_release(&key);
+	strbuf_wipe(&key);
 	strbuf_release(&certificate);
 	return status;
 }

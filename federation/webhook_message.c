@@ -31,15 +31,9 @@ void webhook_secrets_init(struct webhook_secrets *secrets)
 	strbuf_init(&secrets->authorization);
 }
 
-static void wipe(struct strbuf *text)
-{
-	explicit_bzero(text->data, text->length);
-	strbuf_release(text);
-}
-
 void webhook_secrets_release(struct webhook_secrets *secrets)
 {
-	wipe(&secrets->authorization);
+	strbuf_wipe(&secrets->authorization);
 	explicit_bzero(secrets->keys, sizeof(secrets->keys));
 	secrets->key_count = 0;
 }
@@ -105,7 +99,7 @@ static enum status load_one(const char *path, const char *what, struct webhook_s
 		if (status != STATUS_OK)
 			strbuf_addf(why, "%s %s: %s", what, path, wrong.data);
 	}
-	wipe(&text);
+	strbuf_wipe(&text);
 	strbuf_release(&wrong);
 	return status;
 }
@@ -265,7 +259,7 @@ void webhook_message_init(struct webhook_message *message)
 
 void webhook_message_release(struct webhook_message *message)
 {
-	wipe(&message->headers); /* a token may be among them */
+	strbuf_wipe(&message->headers); /* a token may be among them */
 	strbuf_release(&message->body);
 }
 

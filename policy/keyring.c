@@ -135,8 +135,7 @@ static enum status read_file(const char *path, struct keys *keys, struct strbuf 
 	}
 out:
 	json_decref(document);
-	OPENSSL_cleanse(content.data, content.length);
-	strbuf_release(&content);
+	strbuf_wipe(&content);
 	return status;
 }
 
@@ -165,8 +164,7 @@ static enum status write_file(const char *path, const struct keys *keys, struct 
 	strbuf_adds(&text, "]}\n");
 	if (strbuf_ok(&text))
 		status = file_replace(path, text.data, text.length, 0600, why);
-	OPENSSL_cleanse(text.data, text.length);
-	strbuf_release(&text);
+	strbuf_wipe(&text);
 	return status;
 }
 

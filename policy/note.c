@@ -171,9 +171,8 @@ enum status note_signer_load(
 		if (status != STATUS_OK)
 			strbuf_addf(why, "%s: cannot make a key named %s", path, name);
 	}
-	OPENSSL_cleanse(content.data, content.length);
 	OPENSSL_cleanse(seed, sizeof(seed));
-	strbuf_release(&content);
+	strbuf_wipe(&content);
 	return status;
 }
 

@@ -132,7 +132,6 @@ enum status access_key_load(const char *path, uint8_t key[KEY_SIZE], struct strb
 		strbuf_addf(why, "%s: an access key is %d bytes", path, KEY_SIZE);
 		status = STATUS_INVALID;
 	}
-	OPENSSL_cleanse(content.data, content.length);
-	strbuf_release(&content);
+	strbuf_wipe(&content);
 	return status;
 }

@@ -13,6 +13,49 @@
 
 #include <cmocka.h>
 
+/* The linker sends every free of this program here: see the Makefile. */
+void __real_free(void *block);
+void __wrap_free(void *block);
+static struct {
+	const char *block;
+	size_t size;
+	int frees;
+	bool is_zero;
+} watched;
+
+void __wrap_free(void *block)
+{
+	if (block != NULL && block == watched.block) {
+		watched.frees++;
+		watched.is_zero = true;
+		for (size_t i = 0; i < watched.size; i++)
+			watched.is_zero = watched.is_zero && watched.block[i] == 0;
+	}
+	__real_free(block);
+}
+
+static void what_is_wiped_is_zero_when_it_is_freed(void **state)
+{
+	struct strbuf text = STRBUF_INIT;
+
+	(void)state;
+	strbuf_wipe(&text);
+	assert_string_equal(text.data, "");
+	for (int i = 0; i < 100; i++)
+		strbuf_adds(&text, "secret");
+	strbuf_reset(&text);
+	strbuf_adds(&text, "shorter");
+	watched.block = text.data;
+	watched.size = text.capacity;
+	strbuf_wipe(&text);
+	watched.block = NULL;
+	assert_int_equal(watched.frees, 1);
+	assert_true(watched.is_zero);
+	assert_int_equal(text.length, 0);
+	assert_string_equal(text.data, "");
+	strbuf_wipe(&text);
+}
+
 static void adds_up(void **state)
 {
 	struct strbuf text = STRBUF_INIT;
@@ -145,6 +188,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(adds_up),
+		cmocka_unit_test(what_is_wiped_is_zero_when_it_is_freed),
 		cmocka_unit_test(numbers_are_written_whole),
 		cmocka_unit_test(grows_past_every_capacity),
 		cmocka_unit_test(the_bound_fails_and_the_failure_sticks),
