@@ -19,7 +19,8 @@
 #include "policy/policy.h"
 #include "router/router.h"
 
-#define ENGINES_MAX 16 /* one a core; more would only split the batches thinner */
+#define ENGINES_MAX 16        /* one a core; more would only split the batches thinner */
+#define REKEYING_NAME_SIZE 80 /* of a row whose seal is renewed */
 
 /* One event loop and everything that lives on it. */
 struct engine {
@@ -72,7 +73,7 @@ struct service {
 		bool is_busy;
 		int64_t began_ms, pass_ms; /* began_ms: when this process saw that it is under way; 0: it is not */
 		size_t store, found, unreadable; /* the last two: in this pass */
-		char after[80];
+		char after[REKEYING_NAME_SIZE];
 		atomic_uint_fast64_t rewrapped;
 	} rekeying;
 

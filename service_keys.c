@@ -24,7 +24,6 @@
 #define DATABASE_MS 5000
 /* Longer than anybody may take to store what was wrapped by the earlier key (PSEUDONYM_WAIT_MS, DATABASE_MS). */
 #define SETTLE_MS 10000
-#define NAME_SIZE 80 /* of a row */
 
 /*
  * Columns: the row's name and what was sealed under it.  $1: after which name; $2: the number of the key in force, as hex.
@@ -50,7 +49,7 @@ enum { STORE_COUNT = sizeof(stores) / sizeof(stores[0]) };
 
 struct batch {
 	struct service *service;
-	char last[NAME_SIZE];
+	char last[REKEYING_NAME_SIZE];
 	struct strbuf names, olds, news;
 	size_t count;
 };
