@@ -8,7 +8,7 @@
 
 #include "service.h"
 
-#define DATABASE_NOW "to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')"
+#define DATABASE_NOW DATABASE_TIME_US("now()")
 
 /* The name of the object's row. */
 MUST_CHECK enum status subject_ref(

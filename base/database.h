@@ -25,6 +25,13 @@
 #include "base/status.h"
 #include "base/strbuf.h"
 
+/* SQL: a timestamptz as RFC 3339 in UTC, to the second, millisecond or microsecond. */
+#define DATABASE_TIME(column, seconds)                                                                                 \
+	"to_char(" column " AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:" seconds "\"Z\"')"
+#define DATABASE_TIME_S(column) DATABASE_TIME(column, "SS")
+#define DATABASE_TIME_MS(column) DATABASE_TIME(column, "SS.MS")
+#define DATABASE_TIME_US(column) DATABASE_TIME(column, "SS.US")
+
 struct database;
 struct database_session;
 

@@ -34,8 +34,9 @@ static const struct output_column columns[COLUMN_COUNT] = {
 	{ "subject", OUTPUT_TEXT },
 	{ "index", OUTPUT_NUMBER },
 };
-static const char selected[] =
-	"to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'), kind, exchange, peer, type, operation, "
+#define AT DATABASE_TIME_US("at")
+static const char selected[] = AT
+	", kind, exchange, peer, type, operation, "
 	"purpose, caller, decision, outcome, rules, fields, nullif(ttl_s, -1), policy, subject, "
 	"log_index";
 

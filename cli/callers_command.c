@@ -92,8 +92,7 @@ static int run_ls(int argc, char **argv)
 		return exit_code;
 	enum status status = database_session_query(session,
 		"SELECT name, array_to_string(purposes, ','), CASE WHEN may_write THEN 'true' ELSE 'false' END,"
-		" to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')"
-		" FROM homeward.callers ORDER BY name",
+		" " DATABASE_TIME_S("created_at") " FROM homeward.callers ORDER BY name",
 		NULL, 0, COMMAND_STATEMENT_MS, &rows, &why);
 	if (status == STATUS_OK) {
 		struct output *output = output_create(stdout, line.format, columns, 4);

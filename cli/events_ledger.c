@@ -13,18 +13,20 @@ enum { OPTION_LIMIT = COMMAND_ID_FIRST, OPTION_OPEN, OPTION_IDS };
 
 #define LIMIT_MAX 10000
 #define LIMIT_SIZE 24
-#define TIME(column) "to_char(" column " AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')"
+#define SINCE DATABASE_TIME_S("since")
+#define UNTIL DATABASE_TIME_S("until")
+#define FOUND_AT DATABASE_TIME_S("found_at")
 
-static const char read_windows[] = "SELECT " TIME("since") ", " TIME(
-	"until") ", origin, destination, sent, dead, taken, missing, extra, resent, state"
-		 " FROM homeward.ledgers WHERE $1 = '' OR state NOT IN ('even', 'mended')"
-		 " ORDER BY homeward.ledgers.since DESC, origin, destination LIMIT $2::bigint";
-static const char read_names[] = "SELECT " TIME("since") ", origin, destination, kind, source, id, " TIME(
-	"found_at") " FROM homeward.ledger_differences WHERE $1 = '' OR EXISTS (SELECT 1 FROM homeward.ledgers l"
-		    " WHERE l.state NOT IN ('even', 'mended') AND (l.origin, l.destination, l.since) = "
-		    "(ledger_differences.origin,"
-		    " ledger_differences.destination, ledger_differences.since))"
-		    " ORDER BY homeward.ledger_differences.since DESC, origin, source, id LIMIT $2::bigint";
+static const char read_windows[] = "SELECT " SINCE ", " UNTIL
+				   ", origin, destination, sent, dead, taken, missing, extra, resent, state"
+				   " FROM homeward.ledgers WHERE $1 = '' OR state NOT IN ('even', 'mended')"
+				   " ORDER BY homeward.ledgers.since DESC, origin, destination LIMIT $2::bigint";
+static const char read_names[] =
+	"SELECT " SINCE ", origin, destination, kind, source, id, " FOUND_AT
+	" FROM homeward.ledger_differences WHERE $1 = '' OR EXISTS (SELECT 1 FROM homeward.ledgers l"
+	" WHERE l.state NOT IN ('even', 'mended') AND (l.origin, l.destination, l.since) = "
+	"(ledger_differences.origin, ledger_differences.destination, ledger_differences.since))"
+	" ORDER BY homeward.ledger_differences.since DESC, origin, source, id LIMIT $2::bigint";
 
 int command_events_ledger(int argc, char **argv)
 {

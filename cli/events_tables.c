@@ -16,6 +16,7 @@ enum { OPTION_LIMIT = COMMAND_ID_FIRST, OPTION_REASON, OPTION_CONFIRM };
 
 #define LIMIT_MAX 10000
 #define SEQ_SIZE 24
+#define AT DATABASE_TIME_S("at")
 
 int events_show_rows(const struct command_line *line, const char *sql, const char *const *parameters, int count,
 	const struct output_column *columns, size_t column_count)
@@ -142,7 +143,7 @@ static int run_ls(int argc, char **argv)
 	(void)snprintf(limit, sizeof(limit), "%lld", (long long)number);
 	parameters[1] = limit;
 	return events_show_rows(&line,
-		"SELECT seq, to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'), reason, routing_key,"
+		"SELECT seq, " AT ", reason, routing_key,"
 		" length(body), detail FROM homeward.dead_letters WHERE $1 = '' OR reason = $1"
 		" ORDER BY seq DESC LIMIT $2::bigint",
 		parameters, 2, columns, 6);

@@ -28,15 +28,15 @@ static const char insert_row[] =
 	" VALUES ($1, 'homeward.canary', $2::jsonb, $3, '" TRACE_SOURCE "', $4::jsonb) RETURNING seq)"
 	" SELECT seq, pg_notify('homeward_outbox', '') FROM added";
 #define MILLISECONDS(column) "(extract(epoch FROM " column ") * 1000)::bigint"
-static const char read_row[] = "SELECT " MILLISECONDS("created_at") ", " MILLISECONDS("sent_at") ", " MILLISECONDS(
-	"receipted_at") ", " MILLISECONDS("(attributes->>'takenat')::timestamptz") ", attempts, receipt,"
-										   " refused_at IS NOT NULL, reason, "
-										   "to_char(created_at AT TIME ZONE "
-										   "'UTC',"
-										   " 'YYYY-MM-DD\"T\"HH24:MI:SS."
-										   "MS\"Z\"') FROM homeward.outbox "
-										   "WHERE source = '" TRACE_SOURCE
-										   "' AND id = $1";
+#define CREATED_AT DATABASE_TIME_MS("created_at")
+#define CREATED_MS MILLISECONDS("created_at")
+#define SENT_MS MILLISECONDS("sent_at")
+#define RECEIPTED_MS MILLISECONDS("receipted_at")
+#define TAKEN_MS MILLISECONDS("(attributes->>'takenat')::timestamptz")
+static const char read_row[] = "SELECT " CREATED_MS ", " SENT_MS ", " RECEIPTED_MS ", " TAKEN_MS
+			       ", attempts, receipt, refused_at IS NOT NULL, reason, " CREATED_AT
+			       " FROM homeward.outbox"
+			       " WHERE source = '" TRACE_SOURCE "' AND id = $1";
 static const char withdraw_row[] =
 	"UPDATE homeward.outbox SET refused_at = now(), reason = 'the trace is over' WHERE source = '" TRACE_SOURCE
 	"' AND id = $1 AND receipted_at IS NULL AND refused_at IS NULL";

@@ -57,9 +57,9 @@ enum column {
 };
 static const char *const names[COLUMNS] = { "at", "kind", "exchange", "region", "purpose", "caller", "decision",
 	"rules", "fields", "may_be_kept_s", "policy", "pseudonym", "entry" };
-static const char selected[] =
-	"to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'), kind, exchange, peer, purpose, caller, "
-	"decision, rules, fields, nullif(ttl_s, -1), policy, subject, log_index";
+#define AT DATABASE_TIME_US("at")
+static const char selected[] = AT ", kind, exchange, peer, purpose, caller, "
+				  "decision, rules, fields, nullif(ttl_s, -1), policy, subject, log_index";
 
 static json_t *split(const char *list)
 {

@@ -41,7 +41,7 @@
 	5000          /* what has waited longer for its turn is read and gated anew: the policy may have changed */
 #define PUMP_EVERY 64 /* messages written between looks at what the broker says */
 
-#define CREATED_AT "to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')"
+#define CREATED_AT DATABASE_TIME_US("created_at")
 
 /* The columns, and of which rows: those that wait, or broadcasts for one region again. */
 #define READ_ROWS                                                                                                      \
