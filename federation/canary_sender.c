@@ -23,6 +23,7 @@
 #include "base/random.h"
 #include "federation/canary.h"
 #include "federation/event_batch.h"
+#include "federation/receipts.h"
 
 #define CANARY_SOURCE "/homeward/mesh"
 #define CANARY_EXPIRES_US 60000000 /* also what clocks may differ by */
@@ -162,13 +163,13 @@ void canary_count(struct canary_sender *sender, const char *region, enum canary_
 
 enum status canary_count_unreceipted(struct worker *worker, struct strbuf *why)
 {
-	static const char query[] =
-		"SELECT destination, count(*) FROM ((SELECT destination FROM homeward.outbox"
-		" WHERE sent_at < now() - interval '10 seconds' AND receipted_at IS NULL AND refused_at IS NULL"
-		" AND destination <> 'all' ORDER BY sent_at LIMIT 10000) UNION ALL (SELECT destination FROM "
-		"homeward.outbox"
-		" WHERE sent_at IS NULL AND refused_at IS NULL AND created_at < now() - interval '10 seconds'"
-		" AND destination <> 'all' ORDER BY seq LIMIT 10000)) AS late GROUP BY destination";
+	static const char query[] = RECEIPT_PLACES
+		" SELECT destination, count(*) FROM ((SELECT late.destination FROM places CROSS JOIN LATERAL"
+		" (SELECT destination FROM homeward.outbox WHERE " RECEIPT_MISSING " AND destination = name"
+		" AND sent_at < now() - interval '10 seconds' ORDER BY sent_at LIMIT 10000) AS late) UNION ALL"
+		" (SELECT destination FROM homeward.outbox WHERE sent_at IS NULL AND refused_at IS NULL"
+		" AND created_at < now() - interval '10 seconds' AND destination <> 'all' ORDER BY seq LIMIT 10000))"
+		" AS late GROUP BY destination";
 	struct canary_sender *sender = worker->canary;
 	PGresult *rows = NULL;
 	enum status status;

@@ -25,8 +25,6 @@
 
 #define UPKEEP_ROWS "1000" /* a statement, so that none of them is long */
 #define RESENDS_MAX "20"   /* doubling from receipt_timeout_s: weeks */
-/* As in the index outbox_unreceipted. */
-#define UNRECEIPTED "sent_at IS NOT NULL AND receipted_at IS NULL AND refused_at IS NULL AND destination <> 'all'"
 
 static const char mark_receipted[] =
 	"UPDATE homeward.outbox o SET receipted_at = now(), receipt = e->>'outcome', sent_at = coalesce(o.sent_at, "
@@ -38,16 +36,12 @@ static const char mark_receipted[] =
 	" AND o.destination = $2 AND o.receipted_at IS NULL AND o.refused_at IS NULL";
 /*
  * Each time it waits twice as long, an hour at most; and it is let be while it may still be on its way: until its
- * region has answered a canary that was sent well after it.  By region, so that what waits for one that is away is not
- * read through each time.
+ * region has answered a canary that was sent well after it.
  */
-static const char send_again[] =
-	"WITH RECURSIVE places(name) AS ((SELECT destination FROM homeward.outbox WHERE " UNRECEIPTED
-	" ORDER BY destination LIMIT 1)"
-	" UNION ALL SELECT (SELECT destination FROM homeward.outbox WHERE " UNRECEIPTED " AND destination > name"
-	" ORDER BY destination LIMIT 1) FROM places WHERE name IS NOT NULL),"
+static const char send_again[] = RECEIPT_PLACES
+	","
 	" due AS (SELECT seq FROM places LEFT JOIN unnest($2::text[], $3::bigint[]) AS reached(region, age_ms)"
-	" ON region = name AND age_ms >= 0 CROSS JOIN LATERAL (SELECT seq FROM homeward.outbox WHERE " UNRECEIPTED
+	" ON region = name AND age_ms >= 0 CROSS JOIN LATERAL (SELECT seq FROM homeward.outbox WHERE " RECEIPT_MISSING
 	" AND destination = name AND sent_at < now() - greatest($1::bigint * 1000,"
 	" coalesce(age_ms + " CANARY_BEHIND_MS ", 0)) * interval '1 millisecond'"
 	" AND sent_at < now() - least(3600, $1::bigint * power(2, least(resends, 12))) * interval '1 second'"

@@ -14,6 +14,18 @@
 #define RECEIPT_TYPE EVENT_OWN_PREFIX "receipt"
 #define RECEIPT_EVENTS_MAX 1000 /* in one receipt */
 
+/* Of rows of homeward.outbox, as in the index outbox_unreceipted. */
+#define RECEIPT_MISSING "sent_at IS NOT NULL AND receipted_at IS NULL AND refused_at IS NULL AND destination <> 'all'"
+/*
+ * places(name): the regions that events have no receipt from, and a NULL; one probe of that index for each, so that
+ * what waits for a region that is away is not read through.
+ */
+#define RECEIPT_PLACES                                                                                                 \
+	"WITH RECURSIVE places(name) AS ((SELECT destination FROM homeward.outbox WHERE " RECEIPT_MISSING              \
+	" ORDER BY destination LIMIT 1)"                                                                               \
+	" UNION ALL SELECT (SELECT destination FROM homeward.outbox WHERE " RECEIPT_MISSING                            \
+	" AND destination > name ORDER BY destination LIMIT 1) FROM places WHERE name IS NOT NULL)"
+
 /* Gathers what became of a batch's events and writes one receipt for each region they came from. */
 struct receipts {
 	json_t *by_origin; /* region: array of events */
