@@ -4,7 +4,10 @@
 #define CLI_SUBJECT_H
 
 #include <jansson.h>
+#include <stdbool.h>
 #include <stdint.h>
+
+#include "cli/command.h"
 
 /* ---- one function a subcommand: a new one is a line here and a row in subject_command.c ---- */
 
@@ -14,6 +17,25 @@ int subject_restrict(int argc, char **argv);
 int subject_unrestrict(int argc, char **argv);
 
 /* ---- shared ---- */
+
+enum { SUBJECT_OPTION_ADMIN = COMMAND_ID_FIRST, SUBJECT_OPTION_REASON, SUBJECT_OPTION_WAIT };
+#define SUBJECT_OPTION_ADMIN_ROW                                                                                       \
+	{                                                                                                              \
+		SUBJECT_OPTION_ADMIN, "admin", "WHERE", "http://host:port or unix:/path (default: from the settings)"  \
+	}
+#define SUBJECT_WAIT_S 10 /* for other regions, unless said */
+/* What a command that waits for other regions was asked for. */
+struct subject_options {
+	struct command_line line;
+	struct strbuf where; /* the daemon's admin listener */
+	const char *reason;  /* "" unless said */
+	int64_t wait_s;
+};
+/* Reads the line, which must have `arguments` arguments.  False: nothing is left to do but return line.exit_code.
+ * Release it in either case. */
+bool subject_options_init(struct subject_options *options, const struct command_usage *usage, int argc, char **argv,
+	int arguments, int64_t wait_s);
+void subject_options_release(struct subject_options *options);
 
 /* What the daemon answered; NULL after saying what went wrong. */
 json_t *subject_call(const char *where, const char *method, const char *path, const char *sent, int *exit_code);

@@ -14,13 +14,38 @@
 #include "cli/admin_client.h"
 #include "cli/subject.h"
 
-enum { OPTION_ADMIN = COMMAND_ID_FIRST, OPTION_WAIT };
-
-#define ADMIN_OPTION                                                                                                   \
-	{                                                                                                              \
-		OPTION_ADMIN, "admin", "WHERE", "http://host:port or unix:/path (default: from the settings)"          \
-	}
 #define WAIT_STEP_NS 100000000L
+#define WAIT_MAX_S 86400
+
+bool subject_options_init(struct subject_options *options, const struct command_usage *usage, int argc, char **argv,
+	int arguments, int64_t wait_s)
+{
+	struct command_line *line = &options->line;
+
+	strbuf_init(&options->where);
+	options->reason = "";
+	options->wait_s = wait_s;
+	command_line_begin(line, usage, argc, argv);
+	for (int id; (id = command_line_next(line)) != COMMAND_LINE_END;) {
+		if (id == SUBJECT_OPTION_REASON)
+			options->reason = line->value;
+		else if (id == SUBJECT_OPTION_ADMIN)
+			strbuf_adds(&options->where, line->value);
+		else if (!command_line_number(line, 0, WAIT_MAX_S, &options->wait_s))
+			break;
+	}
+	if (!command_line_expect(line, arguments, arguments))
+		return false;
+	if (options->where.length > 0 || admin_where(line->config, &options->where) == STATUS_OK)
+		return true;
+	line->exit_code = EXIT_CODE_CONFIGURATION;
+	return false;
+}
+
+void subject_options_release(struct subject_options *options)
+{
+	strbuf_release(&options->where);
+}
 
 json_t *subject_call(const char *where, const char *method, const char *path, const char *sent, int *exit_code)
 {
@@ -86,8 +111,9 @@ int subject_await_regions(const char *where, const char *erasure, int64_t region
 	return pending > 0 ? EXIT_CODE_TRY_AGAIN : EXIT_CODE_OK;
 }
 
-static int erase(const char *where, const char *type, const char *id, int64_t wait_s)
+static int erase(const struct subject_options *asked)
 {
+	const char *where = asked->where.data, *type = asked->line.arguments[0], *id = asked->line.arguments[1];
 	struct strbuf sent = STRBUF_INIT;
 	int exit_code = EXIT_CODE_OK;
 	int64_t records = 0, regions = 0;
@@ -108,7 +134,7 @@ static int erase(const char *where, const char *type, const char *id, int64_t wa
 	(void)json_get_integer(answer, "regions", &regions);
 	printf("erasure %s: the key is destroyed, %s\n", erasure != NULL ? erasure : "?",
 		records > 0 ? "the record deleted" : "there was no record here");
-	exit_code = subject_await_regions(where, erasure != NULL ? erasure : "", regions, wait_s);
+	exit_code = subject_await_regions(where, erasure != NULL ? erasure : "", regions, asked->wait_s);
 	json_decref(answer);
 	return exit_code;
 }
@@ -116,8 +142,8 @@ static int erase(const char *where, const char *type, const char *id, int64_t wa
 static int run_erase(int argc, char **argv)
 {
 	static const struct command_option options[] = {
-		ADMIN_OPTION,
-		{ OPTION_WAIT, "wait", "SECONDS", "for other regions' acknowledgements (default 10)" },
+		SUBJECT_OPTION_ADMIN_ROW,
+		{ SUBJECT_OPTION_WAIT, "wait", "SECONDS", "for other regions' acknowledgements (default 10)" },
 		COMMAND_OPTION_CONFIG,
 		COMMAND_OPTION_END,
 	};
@@ -126,25 +152,12 @@ static int run_erase(int argc, char **argv)
 		"deletes its record, route and visits; and has every region that was sent something forget it.\n"
 		"Exit code 75: a region has not acknowledged yet; it is told again until it does.",
 		options, "homeward subject erase token 04A2B3C4D5E6F7\n" };
-	struct strbuf where = STRBUF_INIT;
-	struct command_line line;
-	int64_t wait_s = 10;
+	struct subject_options asked;
 	int exit_code;
 
-	command_line_begin(&line, &usage, argc, argv);
-	for (int id; (id = command_line_next(&line)) != COMMAND_LINE_END;) {
-		if (id == OPTION_ADMIN)
-			strbuf_adds(&where, line.value);
-		else if (!command_line_number(&line, 0, 86400, &wait_s))
-			break;
-	}
-	if (!command_line_expect(&line, 2, 2))
-		exit_code = line.exit_code;
-	else if (where.length == 0 && admin_where(line.config, &where) != STATUS_OK)
-		exit_code = EXIT_CODE_CONFIGURATION;
-	else
-		exit_code = erase(where.data, line.arguments[0], line.arguments[1], wait_s);
-	strbuf_release(&where);
+	exit_code = subject_options_init(&asked, &usage, argc, argv, 2, SUBJECT_WAIT_S) ? erase(&asked)
+											: asked.line.exit_code;
+	subject_options_release(&asked);
 	return exit_code;
 }
 
@@ -175,7 +188,7 @@ static int show_erasures(int http_status, const struct strbuf *body, enum output
 static int run_erasures(int argc, char **argv)
 {
 	static const struct command_option options[] = {
-		ADMIN_OPTION,
+		SUBJECT_OPTION_ADMIN_ROW,
 		COMMAND_OPTION_CONFIG,
 		COMMAND_OPTION_OUTPUT,
 		COMMAND_OPTION_END,

@@ -12,24 +12,15 @@
 #include "cli/admin_client.h"
 #include "cli/subject.h"
 
-enum { OPTION_ADMIN = COMMAND_ID_FIRST, OPTION_REASON, OPTION_WAIT };
-
 static const struct command_option options[] = {
-	{ OPTION_REASON, "reason", "TEXT", "for the access log; no personal data" },
-	{ OPTION_WAIT, "wait", "SECONDS", "for other regions' acknowledgements (default 10)" },
-	{ OPTION_ADMIN, "admin", "WHERE", "http://host:port or unix:/path (default: from the settings)" },
+	{ SUBJECT_OPTION_REASON, "reason", "TEXT", "for the access log; no personal data" },
+	{ SUBJECT_OPTION_WAIT, "wait", "SECONDS", "for other regions' acknowledgements (default 10)" },
+	SUBJECT_OPTION_ADMIN_ROW,
 	COMMAND_OPTION_CONFIG,
 	COMMAND_OPTION_END,
 };
 
-struct asked {
-	struct command_line line;
-	struct strbuf where;
-	const char *reason;
-	int64_t wait_s;
-};
-
-static int set(const struct asked *asked, const char *flag, const char *value)
+static int set(const struct subject_options *asked, const char *flag, const char *value)
 {
 	json_t *body = json_pack("{s:s,s:s,s:s,s:s,s:s}", "type", asked->line.arguments[0], "id",
 		asked->line.arguments[1], "flag", flag, "value", value, "reason", asked->reason);
@@ -57,36 +48,15 @@ static int set(const struct asked *asked, const char *flag, const char *value)
 	return exit_code;
 }
 
-/* EXIT_CODE_OK, or what was said. */
-static int read_line(struct asked *asked, const struct command_usage *usage, int argc, char **argv, int count)
-{
-	asked->reason = "";
-	asked->wait_s = 10;
-	strbuf_init(&asked->where);
-	command_line_begin(&asked->line, usage, argc, argv);
-	for (int id; (id = command_line_next(&asked->line)) != COMMAND_LINE_END;) {
-		if (id == OPTION_REASON)
-			asked->reason = asked->line.value;
-		else if (id == OPTION_ADMIN)
-			strbuf_adds(&asked->where, asked->line.value);
-		else if (!command_line_number(&asked->line, 0, 86400, &asked->wait_s))
-			break;
-	}
-	if (!command_line_expect(&asked->line, count, count))
-		return asked->line.exit_code;
-	return asked->where.length > 0 || admin_where(asked->line.config, &asked->where) == STATUS_OK
-		       ? EXIT_CODE_OK
-		       : EXIT_CODE_CONFIGURATION;
-}
-
 static int run(const struct command_usage *usage, int argc, char **argv, const char *value)
 {
-	struct asked asked;
-	int exit_code = read_line(&asked, usage, argc, argv, 2);
+	struct subject_options asked;
+	int exit_code;
 
-	if (exit_code == EXIT_CODE_OK && !asked.line.is_over)
-		exit_code = set(&asked, "subject.restricted", value);
-	strbuf_release(&asked.where);
+	exit_code = subject_options_init(&asked, usage, argc, argv, 2, SUBJECT_WAIT_S)
+			    ? set(&asked, "subject.restricted", value)
+			    : asked.line.exit_code;
+	subject_options_release(&asked);
 	return exit_code;
 }
 
@@ -120,10 +90,12 @@ static int consent_set(int argc, char **argv)
 		"policy names it, and has every region that was sent something forget its copies.",
 		options, "homeward consent set token 04A2B3C4D5E6F7 analytics granted --reason form-12\n" };
 	struct strbuf flag = STRBUF_INIT;
-	struct asked asked;
-	int exit_code = read_line(&asked, &usage, argc, argv, 4);
+	struct subject_options asked;
+	int exit_code;
 
-	if (exit_code == EXIT_CODE_OK && !asked.line.is_over) {
+	if (!subject_options_init(&asked, &usage, argc, argv, 4, SUBJECT_WAIT_S)) {
+		exit_code = asked.line.exit_code;
+	} else {
 		const char *value = asked.line.arguments[3];
 
 		strbuf_addf(&flag, "subject.consent_%s", asked.line.arguments[2]);
@@ -133,7 +105,7 @@ static int consent_set(int argc, char **argv)
 			exit_code = set(&asked, flag.data, value);
 	}
 	strbuf_release(&flag);
-	strbuf_release(&asked.where);
+	subject_options_release(&asked);
 	return exit_code;
 }
 

@@ -16,8 +16,6 @@
 #define WAIT_STEP_NS 200000000L
 #define WAIT_S 60
 
-enum { OPTION_ADMIN = COMMAND_ID_FIRST, OPTION_WAIT };
-
 struct progress {
 	int64_t master, rewrapped;
 	bool is_changing;
@@ -62,8 +60,8 @@ static int change(const char *where, int64_t wait_s)
 int subject_change_master_key(int argc, char **argv)
 {
 	static const struct command_option options[] = {
-		{ OPTION_ADMIN, "admin", "WHERE", "http://host:port or unix:/path (default: from the settings)" },
-		{ OPTION_WAIT, "wait", "SECONDS", "for it to be over (default 60)" },
+		SUBJECT_OPTION_ADMIN_ROW,
+		{ SUBJECT_OPTION_WAIT, "wait", "SECONDS", "for it to be over (default 60)" },
 		COMMAND_OPTION_CONFIG,
 		COMMAND_OPTION_END,
 	};
@@ -72,24 +70,11 @@ int subject_change_master_key(int argc, char **argv)
 		"Lookups\n"
 		"go on meanwhile, and pseudonyms stay.  Exit code 75: it is not over yet; it goes on by itself.",
 		options, "homeward subject change-master-key\n" };
-	struct strbuf where = STRBUF_INIT;
-	struct command_line line;
-	int64_t wait_s = WAIT_S;
+	struct subject_options asked;
 	int exit_code;
 
-	command_line_begin(&line, &usage, argc, argv);
-	for (int id; (id = command_line_next(&line)) != COMMAND_LINE_END;) {
-		if (id == OPTION_ADMIN)
-			strbuf_adds(&where, line.value);
-		else if (!command_line_number(&line, 0, 86400, &wait_s))
-			break;
-	}
-	if (!command_line_expect(&line, 0, 0))
-		exit_code = line.exit_code;
-	else if (where.length == 0 && admin_where(line.config, &where) != STATUS_OK)
-		exit_code = EXIT_CODE_CONFIGURATION;
-	else
-		exit_code = change(where.data, wait_s);
-	strbuf_release(&where);
+	exit_code = subject_options_init(&asked, &usage, argc, argv, 0, WAIT_S) ? change(asked.where.data, asked.wait_s)
+										: asked.line.exit_code;
+	subject_options_release(&asked);
 	return exit_code;
 }
