@@ -22,6 +22,12 @@ MUST_CHECK enum status admin_call(const char *where, const char *method, const c
 MUST_CHECK enum status admin_send(const char *where, const char *method, const char *path, const char *sent,
 	int64_t timeout_ms, int *http_status_out, struct strbuf *body, struct strbuf *why);
 
+/* The option --admin, under the id a command gives it. */
+#define ADMIN_OPTION_ROW(id)                                                                                           \
+	{                                                                                                              \
+		id, "admin", "WHERE", "http://host:port or unix:/path (default: from the settings)"                    \
+	}
+
 /* Where the daemon of these settings has its admin listener; STATUS_INVALID when only --admin can tell. */
 MUST_CHECK enum status admin_where(const char *config, struct strbuf *where);
 

@@ -193,7 +193,7 @@ int events_show(const char *where, const char *const *types, enum output_format 
 int command_events_tail(int argc, char **argv)
 {
 	static const struct command_option options[] = {
-		{ OPTION_ADMIN, "admin", "WHERE", "http://host:port or unix:/path (default: from the settings)" },
+		ADMIN_OPTION_ROW(OPTION_ADMIN),
 		{ OPTION_TYPE, "type", "PREFIX", "only types that begin so" },
 		{ OPTION_AFTER, "after", "N", "only those after this number" },
 		{ OPTION_ONCE, "once", NULL, "show what there is, and end" },

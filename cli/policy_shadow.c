@@ -57,10 +57,8 @@ static int show(int http_status, const struct strbuf *body, enum output_format f
 
 int policy_run_shadow(int argc, char **argv)
 {
-	static const struct command_option options[] = {
-		{ OPTION_ADMIN, "admin", "WHERE", "http://host:port or unix:/path (default: from the settings)" },
-		COMMAND_OPTION_CONFIG, COMMAND_OPTION_OUTPUT, COMMAND_OPTION_END
-	};
+	static const struct command_option options[] = { ADMIN_OPTION_ROW(OPTION_ADMIN), COMMAND_OPTION_CONFIG,
+		COMMAND_OPTION_OUTPUT, COMMAND_OPTION_END };
 	static const struct command_usage usage = { "homeward policy shadow", "[--admin WHERE]",
 		"How the policy of the setting policy.shadow_file would have decided on what a running daemon decided\n"
 		"since its last reload: where they differ, by rule, with one request each.  It is never enforced.",

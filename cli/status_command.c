@@ -110,7 +110,7 @@ static int show(int http_status, const struct strbuf *body, enum output_format f
 int command_status(int argc, char **argv)
 {
 	static const struct command_option options[] = {
-		{ OPTION_ADMIN, "admin", "WHERE", "http://host:port or unix:/path (default: from the settings)" },
+		ADMIN_OPTION_ROW(OPTION_ADMIN),
 		COMMAND_OPTION_CONFIG,
 		COMMAND_OPTION_OUTPUT,
 		COMMAND_OPTION_END,

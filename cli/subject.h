@@ -19,10 +19,6 @@ int subject_unrestrict(int argc, char **argv);
 /* ---- shared ---- */
 
 enum { SUBJECT_OPTION_ADMIN = COMMAND_ID_FIRST, SUBJECT_OPTION_REASON, SUBJECT_OPTION_WAIT };
-#define SUBJECT_OPTION_ADMIN_ROW                                                                                       \
-	{                                                                                                              \
-		SUBJECT_OPTION_ADMIN, "admin", "WHERE", "http://host:port or unix:/path (default: from the settings)"  \
-	}
 #define SUBJECT_WAIT_S 10 /* for other regions, unless said */
 /* What a command that waits for other regions was asked for. */
 struct subject_options {

@@ -142,7 +142,7 @@ static int erase(const struct subject_options *asked)
 static int run_erase(int argc, char **argv)
 {
 	static const struct command_option options[] = {
-		SUBJECT_OPTION_ADMIN_ROW,
+		ADMIN_OPTION_ROW(SUBJECT_OPTION_ADMIN),
 		{ SUBJECT_OPTION_WAIT, "wait", "SECONDS", "for other regions' acknowledgements (default 10)" },
 		COMMAND_OPTION_CONFIG,
 		COMMAND_OPTION_END,
@@ -188,7 +188,7 @@ static int show_erasures(int http_status, const struct strbuf *body, enum output
 static int run_erasures(int argc, char **argv)
 {
 	static const struct command_option options[] = {
-		SUBJECT_OPTION_ADMIN_ROW,
+		ADMIN_OPTION_ROW(SUBJECT_OPTION_ADMIN),
 		COMMAND_OPTION_CONFIG,
 		COMMAND_OPTION_OUTPUT,
 		COMMAND_OPTION_END,

@@ -15,7 +15,7 @@
 static const struct command_option options[] = {
 	{ SUBJECT_OPTION_REASON, "reason", "TEXT", "for the access log; no personal data" },
 	{ SUBJECT_OPTION_WAIT, "wait", "SECONDS", "for other regions' acknowledgements (default 10)" },
-	SUBJECT_OPTION_ADMIN_ROW,
+	ADMIN_OPTION_ROW(SUBJECT_OPTION_ADMIN),
 	COMMAND_OPTION_CONFIG,
 	COMMAND_OPTION_END,
 };

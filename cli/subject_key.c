@@ -60,7 +60,7 @@ static int change(const char *where, int64_t wait_s)
 int subject_change_master_key(int argc, char **argv)
 {
 	static const struct command_option options[] = {
-		SUBJECT_OPTION_ADMIN_ROW,
+		ADMIN_OPTION_ROW(SUBJECT_OPTION_ADMIN),
 		{ SUBJECT_OPTION_WAIT, "wait", "SECONDS", "for it to be over (default 60)" },
 		COMMAND_OPTION_CONFIG,
 		COMMAND_OPTION_END,
