@@ -112,8 +112,7 @@ enum status file_read_secret(const char *path, struct strbuf *content, struct st
 		strbuf_reset(content);
 		return status;
 	}
-	while (content->length > 0 && strchr(" \t\r\n", content->data[content->length - 1]) != NULL)
-		content->data[--content->length] = '\0';
+	strbuf_trim_end(content, " \t\r\n");
 	return STATUS_OK;
 }
 

@@ -286,9 +286,7 @@ static void read_object(struct settings_reader *reader, struct strbuf *pointer, 
 		} else {
 			complain_unknown(reader, pointer->data, prefix, key);
 		}
-		pointer->length = length;
-		if (length > 0)
-			pointer->data[length] = '\0';
+		strbuf_truncate(pointer, length);
 	}
 }
 

@@ -137,13 +137,6 @@ static void push_key(struct scanner *scanner, size_t from, size_t to)
 	json_decref(key);
 }
 
-static void pop_key(struct scanner *scanner, size_t length)
-{
-	scanner->pointer.length = length;
-	if (scanner->pointer.capacity > 0)
-		scanner->pointer.data[length] = '\0';
-}
-
 static void skip_value(struct scanner *scanner)
 {
 	int depth = 0;
@@ -187,7 +180,7 @@ static void scan_value(struct scanner *scanner, size_t key_offset, int depth)
 			strbuf_addf(&scanner->pointer, "/%zu", i);
 		}
 		scan_value(scanner, start, depth + 1);
-		pop_key(scanner, length);
+		strbuf_truncate(&scanner->pointer, length);
 	}
 	scanner->at++;
 }

@@ -154,8 +154,7 @@ static void read_type(struct settings_reader *reader, struct strbuf *pointer, js
 		else
 			settings_complain_member(
 				reader, pointer->data, key, settings_type_members, settings_type_member_count);
-		pointer->length = length;
-		pointer->data[length] = '\0';
+		strbuf_truncate(pointer, length);
 	}
 	check_type(reader, pointer->data, entry, type);
 }
@@ -265,8 +264,7 @@ static void read_urls(
 				reader, pointer->data, url, "not a peer's address", "https://host:port");
 		else
 			peer->urls[peer->url_count++] = settings_copy_text(reader, json_string_value(url), false);
-		pointer->length = length;
-		pointer->data[length] = '\0';
+		strbuf_truncate(pointer, length);
 	}
 }
 
@@ -326,8 +324,7 @@ static void read_peer(struct settings_reader *reader, struct strbuf *pointer, js
 		else
 			settings_complain_member(
 				reader, pointer->data, key, settings_peer_members, settings_peer_member_count);
-		pointer->length = length;
-		pointer->data[length] = '\0';
+		strbuf_truncate(pointer, length);
 	}
 	if (json_object_get(entry, settings_peer_members[0].key) == NULL)
 		settings_complain(reader, pointer->data, false, "needs \"urls\"");

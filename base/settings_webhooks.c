@@ -162,8 +162,7 @@ static void read_list(struct settings_reader *reader, struct strbuf *pointer, co
 		else
 			list[(*(is_types ? &webhook->type_count : &webhook->origin_count))++] = settings_copy_text(
 				reader, text, false);
-		pointer->length = length;
-		pointer->data[length] = '\0';
+		strbuf_truncate(pointer, length);
 	}
 }
 
@@ -273,8 +272,7 @@ static void read_webhook(
 		else
 			settings_complain_member(
 				reader, pointer->data, key, settings_webhook_members, settings_webhook_member_count);
-		pointer->length = length;
-		pointer->data[length] = '\0';
+		strbuf_truncate(pointer, length);
 	}
 	check_webhook(reader, pointer->data, entry, webhook);
 }

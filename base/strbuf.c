@@ -43,6 +43,23 @@ void strbuf_reset(struct strbuf *text)
 		text->data[0] = '\0';
 }
 
+void strbuf_truncate(struct strbuf *text, size_t length)
+{
+	if (length >= text->length)
+		return;
+	text->length = length;
+	text->data[length] = '\0';
+}
+
+void strbuf_trim_end(struct strbuf *text, const char *characters)
+{
+	size_t length = text->length;
+
+	while (length > 0 && strchr(characters, text->data[length - 1]) != NULL)
+		length--;
+	strbuf_truncate(text, length);
+}
+
 bool strbuf_ok(const struct strbuf *text)
 {
 	return !text->failed;

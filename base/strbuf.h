@@ -37,6 +37,10 @@ void strbuf_release(struct strbuf *text);
 void strbuf_wipe(struct strbuf *text);
 /* Empties it, keeps the memory, clears `failed`. */
 void strbuf_reset(struct strbuf *text);
+/* Cuts what is behind the first `length` bytes, if anything. */
+void strbuf_truncate(struct strbuf *text, size_t length);
+/* Cuts all of these characters, and NULs, off its end. */
+void strbuf_trim_end(struct strbuf *text, const char *characters);
 bool strbuf_ok(const struct strbuf *text);
 /* Hands the heap string to the caller (free()); NULL when failed.  The buffer is empty after. */
 char *strbuf_take(struct strbuf *text, size_t *length_out);

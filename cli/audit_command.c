@@ -28,8 +28,7 @@ int audit_key(const char *text, struct note_verifier *verifier_out)
 		exit_code = command_fail(EXIT_CODE_DATA, "%s", why.data);
 		goto out;
 	}
-	while (content.length > 0 && content.data[content.length - 1] == '\n')
-		content.data[--content.length] = '\0';
+	strbuf_trim_end(&content, "\n");
 	if (note_verifier_parse(content.data, verifier_out, &why) != STATUS_OK)
 		exit_code = command_fail(EXIT_CODE_DATA, "%s: %s", text, why.data);
 out:

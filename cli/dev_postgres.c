@@ -128,8 +128,7 @@ enum status dev_postgres_make(const struct dev_mesh *mesh, struct strbuf *why)
 		strbuf_addc(&first, '.');
 		const char *const copying[] = { "/bin/cp", "-a", first.data, copy.data, NULL };
 		status = run(mesh, &mesh->regions[i], copying, why);
-		first.length -= 2;
-		first.data[first.length] = '\0';
+		strbuf_truncate(&first, first.length - 2);
 	}
 out:
 	strbuf_release(&program);

@@ -210,8 +210,7 @@ static void add_extension(struct output *output, const char *what, const X509 *c
 		long size = BIO_get_mem_data(memory, &bytes);
 
 		strbuf_add(&text, bytes, (size_t)size);
-		while (text.length > 0 && text.data[text.length - 1] == '\n')
-			text.data[--text.length] = '\0';
+		strbuf_trim_end(&text, "\n");
 		for (size_t i = 0; i < text.length; i++)
 			if (text.data[i] == '\n')
 				text.data[i] = ' ';

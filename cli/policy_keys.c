@@ -13,8 +13,7 @@ enum { OPTION_NAME = COMMAND_ID_FIRST, OPTION_KEY, OPTION_KEYS };
 
 static int fail(enum status status, struct strbuf *why)
 {
-	while (why->length > 0 && why->data[why->length - 1] == '\n')
-		why->data[--why->length] = '\0';
+	strbuf_trim_end(why, "\n");
 	if (status == STATUS_INVALID)
 		return command_fail(EXIT_CODE_CONFIGURATION, "%s", why->data);
 	return command_fail(

@@ -255,22 +255,22 @@ static void read_region(
 	strbuf_adds(pointer, "/peer_urls");
 	read_texts(reader, pointer->data, json_object_get(entry, "peer_urls"), check_peer_url, MESH_URLS_MAX,
 		region->peer_urls, &region->peer_url_count);
-	mesh_file_cut(pointer, length);
+	strbuf_truncate(pointer, length);
 	strbuf_adds(pointer, "/broker_urls");
 	read_texts(reader, pointer->data, json_object_get(entry, "broker_urls"), check_broker_url, MESH_URLS_MAX,
 		region->broker_urls, &region->broker_url_count);
-	mesh_file_cut(pointer, length);
+	strbuf_truncate(pointer, length);
 	strbuf_adds(pointer, "/management");
 	if (json_object_get(entry, "management") != NULL)
 		read_section(reader, pointer->data, json_object_get(entry, "management"), management, 4);
-	mesh_file_cut(pointer, length);
+	strbuf_truncate(pointer, length);
 	strbuf_adds(pointer, "/link");
 	if (json_object_get(entry, "link") != NULL)
 		read_section(reader, pointer->data, json_object_get(entry, "link"), link, 3);
-	mesh_file_cut(pointer, length);
+	strbuf_truncate(pointer, length);
 	strbuf_adds(pointer, "/applications");
 	mesh_file_read_applications(reader, pointer->data, json_object_get(entry, "applications"), region);
-	mesh_file_cut(pointer, length);
+	strbuf_truncate(pointer, length);
 }
 
 static void fill_region(struct settings_reader *reader, const struct mesh *mesh, struct mesh_region *region)

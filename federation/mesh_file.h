@@ -10,8 +10,6 @@
 #include "base/settings_table.h"
 #include "federation/federation.h"
 
-/* Takes what was added to a pointer off again. */
-void mesh_file_cut(struct strbuf *pointer, size_t length);
 /* "applications" of one region.  mesh_applications.c */
 void mesh_file_read_applications(
 	struct settings_reader *reader, const char *pointer, const json_t *array, struct mesh_region *region);

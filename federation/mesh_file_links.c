@@ -12,14 +12,6 @@
 
 static const char *const topology_names[] = { "mesh", "hub", "links", NULL };
 
-void mesh_file_cut(struct strbuf *pointer, size_t length)
-{
-	if (!strbuf_ok(pointer) || pointer->length <= length)
-		return;
-	pointer->length = length;
-	pointer->data[length] = '\0';
-}
-
 size_t mesh_region_find(const struct mesh *mesh, const char *name)
 {
 	size_t low = 0, high = mesh->region_count;

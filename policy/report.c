@@ -46,12 +46,6 @@ bool decision_equal(const struct gate_decision *a, const struct gate_decision *b
 	       a->onward == b->onward;
 }
 
-static void trim(struct strbuf *text)
-{
-	while (text->length > 0 && text->data[text->length - 1] == '\n')
-		text->data[--text->length] = '\0';
-}
-
 static json_t *run_tests(const struct policy *policy)
 {
 	json_t *list = json_array();
@@ -60,7 +54,7 @@ static json_t *run_tests(const struct policy *policy)
 		struct strbuf why = STRBUF_INIT;
 		bool passes = policy_test_passes(policy, &policy->tests[i], &why);
 
-		trim(&why);
+		strbuf_trim_end(&why, "\n");
 		json_array_append_new(list,
 			json_pack("{s:s,s:b,s:s}", "name", policy->tests[i].name, "passed", passes, "why", why.data));
 		strbuf_release(&why);

@@ -252,8 +252,7 @@ static enum status load_signer(const char *key_path, struct note_signer **signer
 	strbuf_addf(&path, "%s.pub", key_path);
 	status = file_read(path.data, VKEY_SIZE_MAX, &content, why);
 	if (status == STATUS_OK) {
-		while (content.length > 0 && content.data[content.length - 1] == '\n')
-			content.data[--content.length] = '\0';
+		strbuf_trim_end(&content, "\n");
 		status = note_verifier_parse(content.data, &verifier, why);
 	}
 	if (status == STATUS_OK)

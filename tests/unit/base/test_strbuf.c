@@ -56,6 +56,32 @@ static void what_is_wiped_is_zero_when_it_is_freed(void **state)
 	strbuf_wipe(&text);
 }
 
+static void the_end_is_cut_off(void **state)
+{
+	struct strbuf text = STRBUF_INIT;
+
+	(void)state;
+	strbuf_truncate(&text, 0);
+	strbuf_trim_end(&text, "\n");
+	assert_string_equal(text.data, "");
+	strbuf_adds(&text, "one/two");
+	strbuf_truncate(&text, 9);
+	assert_string_equal(text.data, "one/two");
+	strbuf_truncate(&text, 3);
+	assert_string_equal(text.data, "one");
+	assert_int_equal(text.length, 3);
+	strbuf_add(&text, " \n x \n\0\n", 9);
+	strbuf_trim_end(&text, "\n ");
+	assert_string_equal(text.data, "one \n x");
+	assert_int_equal(text.length, 7);
+	strbuf_reset(&text);
+	strbuf_adds(&text, "\n\n");
+	strbuf_trim_end(&text, "\n");
+	assert_int_equal(text.length, 0);
+	assert_string_equal(text.data, "");
+	strbuf_release(&text);
+}
+
 static void adds_up(void **state)
 {
 	struct strbuf text = STRBUF_INIT;
@@ -187,6 +213,7 @@ static void percent_encoding(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(the_end_is_cut_off),
 		cmocka_unit_test(adds_up),
 		cmocka_unit_test(what_is_wiped_is_zero_when_it_is_freed),
 		cmocka_unit_test(numbers_are_written_whole),
