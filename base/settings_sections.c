@@ -33,8 +33,10 @@ const size_t settings_peer_member_count = sizeof(settings_peer_members) / sizeof
 #define MEMBERS_MAX 24 /* of an entry of any section */
 
 enum { MEMBER_ID_FORMAT, MEMBER_HANDLER, MEMBER_QUERY, MEMBER_URL };
+enum { MEMBER_URLS, MEMBER_LOCATION, MEMBER_LOG_KEY };
 
-void settings_complain_member(struct settings_reader *reader, const char *pointer, const char *key,
+/* An unknown member of an entry, with those there are. */
+static void complain_member(struct settings_reader *reader, const char *pointer, const char *key,
 	const struct settings_member *members, size_t count)
 {
 	const char *names[MEMBERS_MAX];
@@ -54,13 +56,29 @@ void settings_complain_member(struct settings_reader *reader, const char *pointe
 	strbuf_release(&list);
 }
 
-size_t settings_member_find(const char *key, const struct settings_member *members, size_t count)
+void settings_read_members(struct settings_reader *reader, struct strbuf *pointer, json_t *entry,
+	const struct settings_member *members, size_t count,
+	void (*read)(
+		struct settings_reader *reader, struct strbuf *pointer, const json_t *value, size_t member, void *into),
+	void *into)
 {
-	size_t i = 0;
+	size_t length = pointer->length;
+	const char *key;
+	json_t *value;
 
-	while (i < count && strcmp(key, members[i].key) != 0)
-		i++;
-	return i;
+	json_object_foreach(entry, key, value)
+	{
+		size_t member = 0;
+
+		while (member < count && strcmp(key, members[member].key) != 0)
+			member++;
+		settings_add_pointer(pointer, key);
+		if (member < count)
+			read(reader, pointer, value, member, into);
+		else
+			complain_member(reader, pointer->data, key, members, count);
+		strbuf_truncate(pointer, length);
+	}
 }
 
 /* ---- types ---- */
@@ -136,26 +154,19 @@ static void check_type(
 			settings_handler_names[type->handler]);
 }
 
-static void read_type(struct settings_reader *reader, struct strbuf *pointer, json_t *entry, struct settings_type *type)
+static void read_type_member(
+	struct settings_reader *reader, struct strbuf *pointer, const json_t *value, size_t member, void *type)
 {
 	static void (*const readers[])(struct settings_reader *, const char *, const json_t *,
 		struct settings_type *) = { read_id_format, read_handler, read_query, read_url };
-	size_t length = pointer->length;
-	const char *key;
-	void *at;
 
-	for (at = json_object_iter(entry); at != NULL; at = json_object_iter_next(entry, at)) {
-		size_t member;
-		key = json_object_iter_key(at);
-		member = settings_member_find(key, settings_type_members, settings_type_member_count);
-		settings_add_pointer(pointer, key);
-		if (member < settings_type_member_count)
-			readers[member](reader, pointer->data, json_object_iter_value(at), type);
-		else
-			settings_complain_member(
-				reader, pointer->data, key, settings_type_members, settings_type_member_count);
-		strbuf_truncate(pointer, length);
-	}
+	readers[member](reader, pointer->data, value, type);
+}
+
+static void read_type(struct settings_reader *reader, struct strbuf *pointer, json_t *entry, struct settings_type *type)
+{
+	settings_read_members(
+		reader, pointer, entry, settings_type_members, settings_type_member_count, read_type_member, type);
 	check_type(reader, pointer->data, entry, type);
 }
 
@@ -247,8 +258,8 @@ static void read_urls(
 	size_t count = json_array_size(urls), length = pointer->length;
 
 	if (!json_is_array(urls) || count == 0 || count > PEER_URLS_MAX) {
-		settings_complain_value(
-			reader, pointer->data, urls, "wrong list of addresses", settings_peer_members[0].allowed);
+		settings_complain_value(reader, pointer->data, urls, "wrong list of addresses",
+			settings_peer_members[MEMBER_URLS].allowed);
 		return;
 	}
 	peer->urls = calloc(count, sizeof(*peer->urls));
@@ -274,8 +285,8 @@ static void read_location(
 	const char *text = json_string_value(value);
 
 	if (text == NULL || text[0] == '\0' || settings_check_location(text) != NULL) {
-		settings_complain_value(
-			reader, pointer->data, value, "no place on earth", settings_peer_members[1].allowed);
+		settings_complain_value(reader, pointer->data, value, "no place on earth",
+			settings_peer_members[MEMBER_LOCATION].allowed);
 		return;
 	}
 	free(peer->location);
@@ -300,33 +311,33 @@ static void read_log_key(
 	struct settings_reader *reader, const struct strbuf *pointer, const json_t *value, struct settings_peer *peer)
 {
 	if (!json_is_string(value) || !is_log_key(json_string_value(value)))
-		settings_complain_value(
-			reader, pointer->data, value, "not a verifier key", settings_peer_members[2].allowed);
+		settings_complain_value(reader, pointer->data, value, "not a verifier key",
+			settings_peer_members[MEMBER_LOG_KEY].allowed);
 	else
 		peer->log_key = settings_copy_text(reader, json_string_value(value), false);
 }
 
+static void read_peer_member(
+	struct settings_reader *reader, struct strbuf *pointer, const json_t *value, size_t member, void *peer)
+{
+	switch (member) {
+	case MEMBER_URLS:
+		read_urls(reader, pointer, value, peer);
+		break;
+	case MEMBER_LOCATION:
+		read_location(reader, pointer, value, peer);
+		break;
+	case MEMBER_LOG_KEY:
+		read_log_key(reader, pointer, value, peer);
+		break;
+	}
+}
+
 static void read_peer(struct settings_reader *reader, struct strbuf *pointer, json_t *entry, struct settings_peer *peer)
 {
-	size_t length = pointer->length;
-	const char *key;
-	json_t *value;
-
-	json_object_foreach(entry, key, value)
-	{
-		settings_add_pointer(pointer, key);
-		if (strcmp(key, settings_peer_members[0].key) == 0)
-			read_urls(reader, pointer, value, peer);
-		else if (strcmp(key, settings_peer_members[1].key) == 0)
-			read_location(reader, pointer, value, peer);
-		else if (strcmp(key, settings_peer_members[2].key) == 0)
-			read_log_key(reader, pointer, value, peer);
-		else
-			settings_complain_member(
-				reader, pointer->data, key, settings_peer_members, settings_peer_member_count);
-		strbuf_truncate(pointer, length);
-	}
-	if (json_object_get(entry, settings_peer_members[0].key) == NULL)
+	settings_read_members(
+		reader, pointer, entry, settings_peer_members, settings_peer_member_count, read_peer_member, peer);
+	if (json_object_get(entry, settings_peer_members[MEMBER_URLS].key) == NULL)
 		settings_complain(reader, pointer->data, false, "needs \"urls\"");
 }
 

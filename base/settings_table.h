@@ -91,11 +91,12 @@ void settings_add_pointer(struct strbuf *pointer, const char *key);
 
 void settings_read_types(struct settings_reader *reader, json_t *types);
 void settings_read_peers(struct settings_reader *reader, json_t *peers);
-/* An unknown member of an entry, with those there are. */
-void settings_complain_member(struct settings_reader *reader, const char *pointer, const char *key,
-	const struct settings_member *members, size_t count);
-/* Which member it is, or count. */
-size_t settings_member_find(const char *key, const struct settings_member *members, size_t count);
+/* Hands each member of the entry to read(), with its number in the table and `into`; complains of those not in it. */
+void settings_read_members(struct settings_reader *reader, struct strbuf *pointer, json_t *entry,
+	const struct settings_member *members, size_t count,
+	void (*read)(
+		struct settings_reader *reader, struct strbuf *pointer, const json_t *value, size_t member, void *into),
+	void *into);
 
 /* ---- settings_webhooks.c ---- */
 void settings_read_webhooks(struct settings_reader *reader, json_t *webhooks);

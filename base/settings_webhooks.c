@@ -208,9 +208,10 @@ static void read_mode(struct settings_reader *reader, const char *pointer, const
 	settings_complain_value(reader, pointer, value, "unknown mode", about->allowed);
 }
 
-static void read_member(struct settings_reader *reader, struct strbuf *pointer, const json_t *value, size_t member,
-	struct settings_webhook *webhook)
+static void read_member(
+	struct settings_reader *reader, struct strbuf *pointer, const json_t *value, size_t member, void *into)
 {
+	struct settings_webhook *webhook = into;
 	const struct settings_member *about = &settings_webhook_members[member];
 	const struct webhook_field *field = &fields[member];
 
@@ -258,22 +259,8 @@ static void check_webhook(struct settings_reader *reader, const char *pointer, c
 static void read_webhook(
 	struct settings_reader *reader, struct strbuf *pointer, json_t *entry, struct settings_webhook *webhook)
 {
-	size_t length = pointer->length;
-	const char *key;
-	json_t *value;
-
-	json_object_foreach(entry, key, value)
-	{
-		size_t member = settings_member_find(key, settings_webhook_members, settings_webhook_member_count);
-
-		settings_add_pointer(pointer, key);
-		if (member < settings_webhook_member_count)
-			read_member(reader, pointer, value, member, webhook);
-		else
-			settings_complain_member(
-				reader, pointer->data, key, settings_webhook_members, settings_webhook_member_count);
-		strbuf_truncate(pointer, length);
-	}
+	settings_read_members(
+		reader, pointer, entry, settings_webhook_members, settings_webhook_member_count, read_member, webhook);
 	check_webhook(reader, pointer->data, entry, webhook);
 }
 
