@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/address.h"
 #include "base/base64.h"
 #include "base/must.h"
 #include "base/settings_table.h"
@@ -226,30 +227,12 @@ void settings_read_types(struct settings_reader *reader, json_t *types)
 
 /* ---- peers ---- */
 
-/* https://host:port and nothing after it. */
+/* With its port, as a peer listens at none that goes without saying. */
 static bool is_peer_url(const char *url)
 {
-	static const char host_characters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_";
-	const char *host = url + strlen("https://"), *port;
-	size_t length;
-	int64_t number = 0;
+	struct address_url address;
 
-	if (strncmp(url, "https://", strlen("https://")) != 0)
-		return false;
-	if (host[0] == '[') {
-		length = strspn(host + 1, "0123456789abcdefABCDEF:.") + 1;
-		if (length < 3 || host[length] != ']')
-			return false;
-		length++;
-	} else {
-		length = strspn(host, host_characters);
-	}
-	if (length == 0 || length > 260 || host[length] != ':')
-		return false;
-	port = host + length + 1;
-	for (; *port >= '0' && *port <= '9' && number <= 65535; port++)
-		number = number * 10 + (*port - '0');
-	return *port == '\0' && number >= 1 && number <= 65535;
+	return address_of_origin(url, "https", &address) && address.port > 0;
 }
 
 static void read_urls(

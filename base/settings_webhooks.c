@@ -110,28 +110,18 @@ static bool is_type(const char *text)
 static const char *check_url(const char *url)
 {
 	bool is_plain = strncmp(url, "http://", 7) == 0;
-	const char *host = url + (is_plain ? 7 : 8);
-	char text[64] = "";
-	size_t length;
+	struct address_url address;
 
 	if ((!is_plain && strncmp(url, "https://", 8) != 0) || strlen(url) > WEBHOOK_URL_MAX)
 		return "not a webhook's address";
 	for (const char *c = url; *c != '\0'; c++)
 		if (*c <= ' ' || *c > '~' || *c == '#' || *c == '\\')
 			return "not a webhook's address";
-	length = strcspn(host, "/?");
-	if (memchr(host, '@', length) != NULL)
-		return "credentials do not belong in an address";
-	length = host[0] == '[' ? strcspn(host, "]/?") : strcspn(host, ":/?");
-	if (host[0] == '[') {
-		host++;
-		length--;
-	}
-	if (length == 0)
+	if (!address_of_url(url, &address))
 		return "not a webhook's address";
-	if (length < sizeof(text))
-		memcpy(text, host, length);
-	return is_plain && address_text_is_public(text) ? "http to a public address" : NULL;
+	if (address.has_user)
+		return "credentials do not belong in an address";
+	return is_plain && address_text_is_public(address.host) ? "http to a public address" : NULL;
 }
 
 /* ---- reading ---- */

@@ -22,14 +22,15 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/address.h"
 #include "base/clock.h"
 
-enum { REPLY_BYTES_MAX = 4096, HOST_SIZE = 256, PORT_SIZE = 8 };
+enum { REPLY_BYTES_MAX = 4096, PORT_SIZE = 8 };
 
 struct attempt {
 	const struct handshake_wish *wish;
 	struct handshake *result;
-	char host[HOST_SIZE], port[PORT_SIZE];
+	char host[ADDRESS_HOST_SIZE], port[PORT_SIZE];
 	int64_t deadline_ms;
 	int fd;
 	SSL_CTX *context;
@@ -63,27 +64,14 @@ static bool fail_library(struct attempt *attempt, enum handshake_fault fault, co
 	return false;
 }
 
-static bool split_url(struct attempt *attempt)
+static bool read_url(struct attempt *attempt)
 {
-	const char *host = strstr(attempt->wish->url, "://"), *port;
-	size_t length;
+	struct address_url address;
 
-	if (host == NULL)
+	if (!address_of_url(attempt->wish->url, &address))
 		return fail(attempt, HANDSHAKE_UNREACHABLE, "not an address");
-	host += 3;
-	length = *host == '[' ? strcspn(host, "]") + 1 : strcspn(host, ":/");
-	port = host[length] == ':' ? host + length + 1 : NULL;
-	if (*host == '[') {
-		host++;
-		length -= 2;
-	}
-	if (length >= HOST_SIZE)
-		return fail(attempt, HANDSHAKE_UNREACHABLE, "not an address");
-	(void)snprintf(attempt->host, HOST_SIZE, "%.*s", (int)length, host);
-	if (port != NULL)
-		(void)snprintf(attempt->port, PORT_SIZE, "%.*s", (int)strcspn(port, "/"), port);
-	else
-		(void)snprintf(attempt->port, PORT_SIZE, "%d", attempt->wish->default_port);
+	memcpy(attempt->host, address.host, sizeof(attempt->host));
+	(void)snprintf(attempt->port, PORT_SIZE, "%d", address.port > 0 ? address.port : attempt->wish->default_port);
 	return true;
 }
 
@@ -264,7 +252,7 @@ void handshake_try(const struct handshake_wish *wish, struct handshake *handshak
 	*handshake_out = (struct handshake){ .fault = HANDSHAKE_FINE };
 	strbuf_init(&handshake_out->detail);
 	strbuf_init(&handshake_out->reply);
-	if (split_url(&attempt) && connect_host(&attempt) && prepare(&attempt) && shake_hands(&attempt) &&
+	if (read_url(&attempt) && connect_host(&attempt) && prepare(&attempt) && shake_hands(&attempt) &&
 		wish->request != NULL)
 		(void)converse(&attempt);
 	SSL_free(attempt.ssl);

@@ -14,7 +14,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/address.h"
 #include "base/json.h"
+#include "base/must.h"
 #include "federation/mesh_parts.h"
 
 enum {
@@ -186,20 +188,18 @@ static int64_t prefetch(const struct mesh *mesh)
 static json_t *uri(const struct mesh *mesh, size_t region, size_t peer, const char *url)
 {
 	const struct mesh_region *own = &mesh->regions[region], *other = &mesh->regions[peer];
-	const char *host = url + strlen("amqps://");
-	size_t length = strcspn(host, ":");
+	struct address_url address;
 	struct strbuf text = STRBUF_INIT;
 	json_t *value;
 
-	if (*host == '[')
-		length = strcspn(host, "]") + 1;
+	must(address_of_url(url, &address)); /* the mesh file was checked */
 	strbuf_addf(&text, "%s/", url);
 	strbuf_add_percent(&text, other->vhost, strlen(other->vhost));
 	strbuf_addf(&text,
-		"?cacertfile=%s&certfile=%s&keyfile=%s&verify=verify_peer&server_name_indication=%.*s"
+		"?cacertfile=%s&certfile=%s&keyfile=%s&verify=verify_peer&server_name_indication=%s%s%s"
 		"&auth_mechanism=external&heartbeat=%d&connection_timeout=%d",
-		own->link.ca_file, own->link.certificate_file, own->link.key_file, (int)length, host, HEARTBEAT_S,
-		CONNECT_TIMEOUT_MS);
+		own->link.ca_file, own->link.certificate_file, own->link.key_file, address.is_bracketed ? "[" : "",
+		address.host, address.is_bracketed ? "]" : "", HEARTBEAT_S, CONNECT_TIMEOUT_MS);
 	value = strbuf_ok(&text) ? json_string(text.data) : NULL;
 	strbuf_release(&text);
 	return value;

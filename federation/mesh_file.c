@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/address.h"
 #include "base/file.h"
 #include "base/settings_table.h"
 #include "federation/mesh_file.h"
@@ -31,30 +32,12 @@ static bool is_word(const char *text)
 	return true;
 }
 
-/* scheme://host[:port] and nothing after it; the host is a name or an address. */
+/* Its name is in a certificate, and there is no '_' in the name of a host. */
 static bool is_address(const char *text, const char *scheme)
 {
-	size_t length = strlen(scheme), host;
-	const char *at = text + length;
-	long port = 1;
+	struct address_url address;
 
-	if (strncmp(text, scheme, length) != 0)
-		return false;
-	if (*at == '[') {
-		host = strspn(at + 1, "0123456789abcdefABCDEF:.") + 1;
-		if (at[host] != ']')
-			return false;
-		host++;
-	} else {
-		host = strspn(at, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-.");
-	}
-	at += host;
-	if (*at == ':') {
-		char *end = NULL;
-		port = isdigit((unsigned char)at[1]) ? strtol(at + 1, &end, 10) : 0;
-		at = end != NULL ? end : at;
-	}
-	return host > 0 && host <= 260 && port >= 1 && port <= 65535 && *at == '\0';
+	return address_of_origin(text, scheme, &address) && strchr(address.host, '_') == NULL;
 }
 
 static bool is_on_this_machine(const char *url)
@@ -74,17 +57,17 @@ static const char *check_word(const char *text)
 
 static const char *check_peer_url(const char *text)
 {
-	return is_address(text, "https://") ? NULL : "https://host:port";
+	return is_address(text, "https") ? NULL : "https://host:port";
 }
 
 static const char *check_broker_url(const char *text)
 {
-	return is_address(text, "amqps://") ? NULL : "amqps://host:port, without user, path or query";
+	return is_address(text, "amqps") ? NULL : "amqps://host:port, without user, path or query";
 }
 
 static const char *check_management_url(const char *text)
 {
-	if (is_address(text, "https://") || (is_address(text, "http://") && is_on_this_machine(text)))
+	if (is_address(text, "https") || (is_address(text, "http") && is_on_this_machine(text)))
 		return NULL;
 	return "https://host:port, or http:// on this machine";
 }

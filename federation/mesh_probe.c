@@ -14,9 +14,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/address.h"
+#include "base/must.h"
 #include "federation/mesh_parts.h"
 
-enum { CHANNEL = 1, DEADLINE_S = 10, FRAME_BYTES_MAX = 131072, HEARTBEAT_S = 10 };
+enum { CHANNEL = 1, BROKER_PORT = 5671, DEADLINE_S = 10, FRAME_BYTES_MAX = 131072, HEARTBEAT_S = 10 };
 static const char unsent_event[] = "homeward-mesh-probe.never";
 
 static bool is_refused(amqp_rpc_reply_t reply)
@@ -44,26 +46,17 @@ static void add_reply(amqp_rpc_reply_t reply, struct strbuf *why)
 	}
 }
 
-/* host and port of amqps://host[:port] */
-static int split_url(const char *url, struct strbuf *host)
-{
-	const char *at = url + strlen("amqps://");
-	size_t length = *at == '[' ? strcspn(at, "]") + 1 : strcspn(at, ":");
-
-	strbuf_add(host, at, length);
-	return at[length] == ':' ? (int)strtol(at + length + 1, NULL, 10) : 5671;
-}
-
 static enum status connect_as(amqp_connection_state_t connection, const struct mesh_region *peer, const char *user,
 	const struct mesh_credentials *credentials, struct strbuf *why)
 {
 	struct timeval deadline = { .tv_sec = DEADLINE_S };
 	amqp_socket_t *socket = amqp_ssl_socket_new(connection);
-	struct strbuf host = STRBUF_INIT;
-	int port = split_url(peer->broker_urls[0], &host), code;
-	amqp_rpc_reply_t reply;
 	enum status status = STATUS_UNREACHABLE;
+	struct address_url address;
+	amqp_rpc_reply_t reply;
+	int code;
 
+	must(address_of_url(peer->broker_urls[0], &address)); /* the mesh file was checked */
 	if (socket == NULL || amqp_set_handshake_timeout(connection, &deadline) != AMQP_STATUS_OK ||
 		amqp_set_rpc_timeout(connection, &deadline) != AMQP_STATUS_OK) {
 		status = STATUS_NO_MEMORY;
@@ -80,7 +73,7 @@ static enum status connect_as(amqp_connection_state_t connection, const struct m
 		status = STATUS_INVALID;
 		goto out;
 	}
-	code = amqp_socket_open_noblock(socket, host.data, port, &deadline);
+	code = amqp_socket_open_noblock(socket, address.host, address.port > 0 ? address.port : BROKER_PORT, &deadline);
 	if (code != AMQP_STATUS_OK) {
 		strbuf_addf(why, "%s: %s", peer->broker_urls[0], amqp_error_string2(code));
 		goto out;
@@ -98,7 +91,6 @@ static enum status connect_as(amqp_connection_state_t connection, const struct m
 	else
 		add_reply(reply, why);
 out:
-	strbuf_release(&host);
 	return status;
 }
 
