@@ -3,9 +3,9 @@
 
 Takes the pages as arguments.  Tables, code and headings may be as long as they need to be.
 """
-import pathlib
 import re
-import sys
+
+from report import run
 
 COLUMNS_MAX = 120
 LINK = re.compile(r"\]\((?!https?:|mailto:)([^)#\s]*)(?:#([^)\s]*))?\)")
@@ -50,14 +50,5 @@ def check(path):
                 yield number, f"{target}#{name}: there is no such heading"
 
 
-def main(names):
-    count = 0
-    for name in names:
-        for number, what in check(pathlib.Path(name)):
-            print(f"{name}:{number}: {what}", file=sys.stderr)
-            count += 1
-    return 1 if count else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    run(check)

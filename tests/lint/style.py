@@ -2,9 +2,9 @@
 """What the compiler and clang-format do not check: the head of each file, lengths, banned calls,
 unfinished work.  Takes the files as arguments; names each line that breaks a rule.
 """
-import pathlib
 import re
-import sys
+
+from report import run
 
 FILE_LINES_MAX = 600
 FUNCTION_LINES_MAX = 70
@@ -81,14 +81,5 @@ def check(path):
             yield start, f"a function of {length} lines, at most {FUNCTION_LINES_MAX}"
 
 
-def main(names):
-    count = 0
-    for name in names:
-        for number, what in check(pathlib.Path(name)):
-            print(f"{name}:{number}: {what}", file=sys.stderr)
-            count += 1
-    return 1 if count else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    run(check)
