@@ -177,6 +177,17 @@ def columns_with(region, **changed):
     return ", ".join(f"{changed[name]} AS {name}" if name in changed else name for name in names)
 
 
+def tampered(region, exchange, kind, change):
+    """The region without its entry of this kind about the exchange, or with that one changed."""
+    if change is None:
+        view = f"SELECT * FROM homeward.honest WHERE exchange <> '{exchange}' OR kind <> '{kind}'"
+    else:
+        cases = {name: f"CASE WHEN exchange = '{exchange}' AND kind = '{kind}' THEN {value} ELSE {name} END"
+                 for name, value in change.items()}
+        view = f"SELECT {columns_with(region, **cases)} FROM homeward.honest"
+    return Tampered(region, view)
+
+
 def one_exchange(region, kind, **columns):
     where = " AND ".join(f"{name} = %s" for name in columns)
     return str(region.sql(f"SELECT exchange FROM homeward.exchanges WHERE kind = %s AND {where} ORDER BY exchange LIMIT 1",
@@ -193,15 +204,8 @@ def one_exchange(region, kind, **columns):
 ])
 def test_what_one_side_forges_or_withholds_is_named_by_both(crossed, tampers, kind, change, finding):
     na, eu = crossed
-    region = {"na": na, "eu": eu}[tampers]
     exchange = one_exchange(eu, "got", peer="na", decision="ok")
-    if change is None:
-        view = f"SELECT * FROM homeward.honest WHERE exchange <> '{exchange}' OR kind <> '{kind}'"
-    else:
-        cases = {name: f"CASE WHEN exchange = '{exchange}' AND kind = '{kind}' THEN {value} ELSE {name} END"
-                 for name, value in change.items()}
-        view = f"SELECT {columns_with(region, **cases)} FROM homeward.honest"
-    with Tampered(region, view):
+    with tampered({"na": na, "eu": eu}[tampers], exchange, kind, change):
         for one, other in ((na, eu), (eu, na)):
             rows = json.loads(reconcile(one, other, "-o", "json", status=1))
             assert [(row["finding"], row["exchange"], row["asked_by"]) for row in rows] == [(finding, exchange, "eu")]

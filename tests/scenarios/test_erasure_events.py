@@ -5,7 +5,7 @@ import json
 import pytest
 from event_mesh import EventMesh, restart
 from mesh import a_station, add_tokens, eventually, homeward
-from test_audit_index import Tampered, columns_with, reconcile
+from test_audit_index import reconcile, tampered
 from test_events import SESSION, WRITER, event, submit
 from test_subjects import clean, erasures, files_with
 
@@ -63,14 +63,7 @@ def test_events_pair_in_both_logs(reconciled):
 ])
 def test_what_one_side_withholds_of_an_event_is_named(reconciled, tampers, kind, change, at_na, at_eu):
     na, eu, exchange = reconciled
-    region = {"na": na, "eu": eu}[tampers]
-    if change is None:
-        view = f"SELECT * FROM homeward.honest WHERE exchange <> '{exchange}' OR kind <> '{kind}'"
-    else:
-        cases = {name: f"CASE WHEN exchange = '{exchange}' AND kind = '{kind}' THEN {value} ELSE {name} END"
-                 for name, value in change.items()}
-        view = f"SELECT {columns_with(region, **cases)} FROM homeward.honest"
-    with Tampered(region, view):
+    with tampered({"na": na, "eu": eu}[tampers], exchange, kind, change):
         for one, other, finding in ((na, eu, at_na), (eu, na, at_eu)):
             rows = json.loads(reconcile(one, other, "-o", "json", status=0 if finding is None else 1))
             assert [(row["finding"], row["exchange"]) for row in rows] == ([] if finding is None else [(finding, exchange)])

@@ -32,6 +32,13 @@ static void begin(struct world *world, size_t regions, const char *own)
 	assert_int_equal(canaries_init(&world->canaries, world->mesh, own, INTERVAL_MS, now(world)), STATUS_OK);
 }
 
+/* Of two regions, as seen by the first: the second. */
+static struct canary_peer *begin_pair(struct world *world)
+{
+	begin(world, 2, "r000");
+	return &world->canaries.peers[0];
+}
+
 static void end(struct world *world)
 {
 	canaries_release(&world->canaries);
@@ -61,8 +68,7 @@ static void only_a_peer_that_said_so_takes_batches(void **state)
 	struct canary_peer *peer;
 	(void)state;
 
-	begin(&world, 2, "r000");
-	peer = &world.canaries.peers[0];
+	peer = begin_pair(&world);
 	assert_int_equal(canary_batch_events_max(peer, now(&world)), 1);
 	(void)canary_heard(peer, now(&world));
 	assert_int_equal(canary_batch_events_max(peer, now(&world)), 1);
@@ -83,8 +89,7 @@ static void what_was_sent_before_an_answered_canary_has_come_or_is_lost(void **s
 	uint64_t first, second;
 	(void)state;
 
-	begin(&world, 2, "r000");
-	peer = &world.canaries.peers[0];
+	peer = begin_pair(&world);
 	assert_int_equal(canary_reached_age_ms(peer, now(&world)), -1);
 	first = canary_sent(&world.canaries, peer, now(&world));
 	fake_clock_advance_ms(&world.clock, INTERVAL_MS);
@@ -109,8 +114,7 @@ static void one_is_due_each_interval_and_seldom_to_nobody(void **state)
 	size_t sent = 0;
 	(void)state;
 
-	begin(&world, 2, "r000");
-	peer = &world.canaries.peers[0];
+	peer = begin_pair(&world);
 	assert_true(canary_is_due(peer, now(&world)));
 	assert_int_equal(canary_sent(&world.canaries, peer, now(&world)), 1);
 	assert_false(canary_is_due(peer, now(&world) + INTERVAL_MS - 1));
@@ -136,8 +140,7 @@ static void silence_begins_after_eight_seconds_and_ends_with_a_word(void **state
 	struct canary_peer *peer;
 	(void)state;
 
-	begin(&world, 2, "r000");
-	peer = &world.canaries.peers[0];
+	peer = begin_pair(&world);
 	fake_clock_advance_ms(&world.clock, CANARY_SILENT_MS);
 	assert_false(canary_falls_silent(&world.canaries, peer, now(&world)));
 	fake_clock_advance_ms(&world.clock, 1);
@@ -159,8 +162,7 @@ static void only_known_answers_count_and_once(void **state)
 	uint64_t first, second;
 	(void)state;
 
-	begin(&world, 2, "r000");
-	peer = &world.canaries.peers[0];
+	peer = begin_pair(&world);
 	first = canary_sent(&world.canaries, peer, now(&world));
 	assert_int_equal(canary_percentile(peer, 50), -1);
 	assert_false(canary_answered(peer, 0, now(&world)));
@@ -184,8 +186,7 @@ static void percentiles_are_of_the_window_alone(void **state)
 	struct canary_peer *peer;
 	(void)state;
 
-	begin(&world, 2, "r000");
-	peer = &world.canaries.peers[0];
+	peer = begin_pair(&world);
 	for (int64_t i = 0; i < 1000 + 100; i++) { /* 1000 slow ones, then 1 to 100 ms */
 		uint64_t number = canary_sent(&world.canaries, peer, now(&world));
 
