@@ -154,7 +154,8 @@ static enum status start_engine(struct service *service, struct engine *engine, 
 	if (status == STATUS_OK)
 		status = http_client_create(engine->loop, &client, &engine->client);
 	if (status == STATUS_OK)
-		status = handlers_create(engine->loop, engine->database, engine->client, settings, &engine->handlers);
+		status = handlers_create(
+			engine->loop, engine->database, engine->client, settings, service->gate, &engine->handlers);
 	if (status == STATUS_OK)
 		status = access_log_create(engine->loop, engine->log_database, &log, clock_system(), &engine->log);
 	if (status == STATUS_OK)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Erasing a subject at its home: its key, its record, its exact route and its
- * grants go in one statement, together with the list of the regions that were ever
+ * Erasing a subject at its home: its key, its record, its flags, its exact route and
+ * its grants go in one statement, together with the list of the regions that were ever
  * sent something about it; then the caches, and an `erase` entry under the pseudonym
  * that nothing leads to any more.
  *
@@ -35,6 +35,7 @@ struct erasure {
 
 static const char erase_all[] =
 	"WITH key AS (DELETE FROM homeward.subject_keys WHERE ref = $1), "
+	"flags AS (DELETE FROM homeward.subject_flags WHERE ref = $1), "
 	"record AS (DELETE FROM homeward.objects WHERE type = $2 AND id = $3 RETURNING 1), "
 	"route AS (DELETE FROM homeward.routes WHERE type = $2 AND kind = 'exact' AND key = $3), "
 	"visits AS (DELETE FROM homeward.grants WHERE subject = ANY($4::text[])), "

@@ -23,6 +23,7 @@
 /* The last is for events that still come: see service_tell.c. */
 static const char forget_rows[] =
 	"WITH route AS (DELETE FROM homeward.routes WHERE type = $2 AND kind = 'exact' AND key = $3), "
+	"flags AS (DELETE FROM homeward.subject_flags WHERE ref = $1), "
 	"noted AS (INSERT INTO homeward.erasures (erasure, region, type, subject, sealed, state, acknowledged_at) "
 	"VALUES ($4::uuid, $5, $2, '', decode($6, 'hex'), 'acknowledged', now()) ON CONFLICT DO NOTHING) "
 	"DELETE FROM homeward.subject_keys WHERE ref = $1 RETURNING encode(wrapped, 'hex')";

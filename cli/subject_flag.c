@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * `homeward subject restrict` and `unrestrict`, and `homeward consent set`: each sets one flag of a
- * record at its home, which the daemon does and puts on record; then it awaits the regions
- * that were told to forget their copies.
+ * subject at its home, in the record or beside it, which the daemon does and puts on record; then
+ * it awaits the regions that were told to forget their copies.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -38,7 +38,10 @@ static int set(const struct subject_options *asked, const char *flag, const char
 
 		(void)json_get_integer(answer, "version", &version);
 		(void)json_get_integer(answer, "regions", &regions);
-		printf("%s = %s, version %" PRId64 " of the record\n", flag, value, version);
+		if (version > 0)
+			printf("%s = %s, version %" PRId64 " of the record\n", flag, value, version);
+		else
+			printf("%s = %s, kept beside the record, which another system has\n", flag, value);
 		exit_code = subject_await_regions(
 			asked->where.data, request != NULL ? request : "", regions, asked->wait_s);
 	}
@@ -63,8 +66,7 @@ static int run(const struct command_usage *usage, int argc, char **argv, const c
 int subject_restrict(int argc, char **argv)
 {
 	static const struct command_usage usage = { "homeward subject restrict", "TYPE ID [--reason TEXT]",
-		"Restricts a subject at its home (GDPR, article 18): sets subject.restricted in its record, by which "
-		"the\n"
+		"Restricts a subject at its home (GDPR, article 18): sets subject.restricted, by which the\n"
 		"policy forbids crossings, and has every region that was sent something forget its copies.\n"
 		"Exit code 75: a region has not acknowledged yet; it is told again until it does.",
 		options, "homeward subject restrict token 04A2B3C4D5E6F7 --reason ticket-311\n" };
@@ -85,8 +87,7 @@ static int consent_set(int argc, char **argv)
 {
 	static const struct command_usage usage = { "homeward consent set",
 		"TYPE ID PURPOSE granted|withdrawn [--reason TEXT]",
-		"Notes at a subject's home what it has consented to: sets subject.consent_PURPOSE in its record, as "
-		"the\n"
+		"Notes at a subject's home what it has consented to: sets subject.consent_PURPOSE, as the\n"
 		"policy names it, and has every region that was sent something forget its copies.",
 		options, "homeward consent set token 04A2B3C4D5E6F7 analytics granted --reason form-12\n" };
 	struct strbuf flag = STRBUF_INIT;

@@ -11,6 +11,7 @@
 
 #include "base/must.h"
 #include "handlers/fetch.h"
+#include "handlers/flags.h"
 #include "handlers/write_store.h"
 
 static const char store_statement[] =
@@ -27,6 +28,7 @@ struct handlers {
 	struct database *database;
 	struct object_handler *by_type;
 	size_t count;
+	struct flags *flags;   /* NULL without a gate */
 	struct copies *copies; /* NULL where there are no events to tell of a change */
 };
 
@@ -76,7 +78,7 @@ static enum status handler_open(struct object_handler *handler, const struct set
 }
 
 enum status handlers_create(struct loop *loop, struct database *database, struct http_client *client,
-	const struct settings *settings, struct handlers **handlers_out)
+	const struct settings *settings, struct gate *gate, struct handlers **handlers_out)
 {
 	enum status status = STATUS_NO_MEMORY;
 	struct handlers *handlers;
@@ -98,7 +100,9 @@ enum status handlers_create(struct loop *loop, struct database *database, struct
 		handlers->count++;
 	}
 	status = STATUS_OK;
-	if (settings->events.broker != NULL && settings->events.broker[0] != '\0')
+	if (gate != NULL)
+		status = flags_create(loop, database, gate, settings->access_log.key_file, &handlers->flags);
+	if (status == STATUS_OK && settings->events.broker != NULL && settings->events.broker[0] != '\0')
 		status = copies_create(loop, database, &handlers->copies);
 	if (status != STATUS_OK)
 		goto out;
@@ -118,6 +122,7 @@ void handlers_destroy(struct handlers *handlers)
 		http_fetcher_close(handlers->by_type[i].http);
 	}
 	copies_destroy(handlers->copies);
+	flags_destroy(handlers->flags);
 	free(handlers->by_type);
 	free(handlers);
 }
@@ -147,10 +152,19 @@ void handlers_fetch(struct handlers *handlers, const struct object_id *object, i
 	handlers_fetch_done *done, void *arg)
 {
 	struct object_handler *handler = find(handlers, object->type);
+	struct flagged *flagged = NULL;
 
-	if (handler == NULL)
+	if (handler == NULL) {
 		fetch_end_later(handlers->loop, STATUS_NOT_AVAILABLE, done, arg);
-	else if (handler->http != NULL)
+		return;
+	}
+	if (handler->type->handler != HANDLER_STORE && handlers->flags != NULL)
+		flagged = flags_begin(handlers->flags, object, deadline_ms, done, arg);
+	if (flagged != NULL) {
+		done = flags_record_came;
+		arg = flagged;
+	}
+	if (handler->http != NULL)
 		http_fetcher_get(handler->http, object->id, deadline_ms, done, arg);
 	else
 		row_fetcher_get(handler->rows, object->id, deadline_ms, done, arg);

@@ -25,12 +25,13 @@
 
 struct handlers;
 
-/* The settings are borrowed and must outlive it. */
+/* Settings and gate are borrowed and must outlive it.  The policy says which flags of subjects are looked for beside
+ * records of sql and http; gate NULL: none. */
 MUST_CHECK enum status handlers_create(struct loop *loop, struct database *database, struct http_client *client,
-	const struct settings *settings, struct handlers **handlers_out);
+	const struct settings *settings, struct gate *gate, struct handlers **handlers_out);
 void handlers_destroy(struct handlers *handlers);
 
-/* STATUS_OK: content is borrowed (incref to keep).  STATUS_NOT_AVAILABLE: no such object here.
+/* STATUS_OK: content is borrowed (incref to keep), with the flags that homeward keeps in it.  STATUS_NOT_AVAILABLE: no such object here.
  * Versions of store and sql rise, and http's when its service counts in its ETags; else http's only changes with the
  * content. */
 typedef void handlers_fetch_done(void *arg, enum status status, uint64_t version, json_t *content);

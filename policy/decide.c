@@ -46,6 +46,19 @@ bool policy_flag_field(const struct policy *policy, const char *type, const char
 	return true;
 }
 
+bool policy_has_flags(const struct policy *policy, const char *type)
+{
+	int type_id = names_find(&policy->types, type);
+
+	if (type_id == NAME_OTHER || type_id == NAME_UNKNOWN)
+		return false;
+	for (int flag = 0; flag < policy->flags.count; flag++) {
+		if (policy->type[type_id].flag_fields[flag] != NULL)
+			return true;
+	}
+	return false;
+}
+
 void facts_of_request(const struct policy *policy, const struct gate_request *request, struct facts *facts)
 {
 	int type = names_find(&policy->types, request->type);

@@ -121,6 +121,8 @@ bool policy_reads_roaming(
 	const struct policy *policy, enum gate_operation operation, const char *type, const char *purpose);
 /* Which member of a type's records says a flag ("subject.restricted"); false when the policy has none for it. */
 bool policy_flag_field(const struct policy *policy, const char *type, const char *flag, char field[GATE_FIELD_SIZE]);
+/* Whether its records may have any. */
+bool policy_has_flags(const struct policy *policy, const char *type);
 /* A new object with only the fields decided; NULL when out of memory. */
 json_t *policy_view(
 	const struct policy *policy, const char *type, const struct gate_decision *decision, const json_t *record);

@@ -44,10 +44,15 @@ def permit_sessions(region):
     """The policy learns the type and lets two of its fields cross."""
     path = region.folder / "policy.json"
     policy = json.loads(path.read_text())
-    policy["types"]["session"] = {"fields": ["session_id", "kwh", "plate"], "personal": False}
+    policy["types"]["session"] = {"fields": ["session_id", "kwh", "plate"], "personal": True, "flags": {
+        "subject.restricted": {"field": "restricted", "absent": "no"},
+        "subject.consent_analytics": {"field": "consent_analytics", "absent": "unknown"}}}
     policy["rules"].append({"id": "SESSION", "effect": "permit", "operation": ["ask", "serve"], "type": ["session"],
-                            "purpose": ["session.view"], "fields": ["session_id", "kwh"],
+                            "purpose": ["session.view", "analytics"], "fields": ["session_id", "kwh"],
                             "obligations": {"cache_ttl_max_s": 60}, "basis": {"note": "for the test"}})
+    for rule in policy["rules"]:
+        if rule["id"] in ("RESTRICTED", "NO-CONSENT"):
+            rule["type"].append("session")
     path.write_text(json.dumps(policy))
 
 
@@ -132,6 +137,89 @@ def test_what_the_query_says_of_a_driver_is_what_the_gate_reads(mesh):
     na.sql("UPDATE crm.customers SET barred = true WHERE contract = %s", driver)
     assert support().status_code == 404
     assert [row["rules"] for row in na.exchanges() if row["type"] == "driver"] == ["", "SUPPORT-SERVE", "RESTRICTED"]
+    assert_records_pair(eu, na)
+
+
+def kept(region, identifier):
+    """Which flags homeward keeps; the id is nowhere among them."""
+    rows = region.sql("SELECT ref, flag, value FROM homeward.subject_flags ORDER BY ref, flag")
+    assert identifier not in str(rows)
+    return [(flag, value) for _, flag, value in rows]
+
+
+def set_flag(region, command, verb, *arguments, check=True):
+    region.await_index()
+    return homeward(command, verb, *arguments, "--config", region.config, check=check)
+
+
+def test_a_driver_of_another_system_is_restricted_here(mesh):
+    """The operator's table is not touched, the copy elsewhere is forgotten, and the stricter of both words holds."""
+    na, eu = mesh["na"], mesh["eu"]
+    driver = drivers(mesh, 4)[3]
+    na.sql("TRUNCATE homeward.subject_flags")
+
+    def support(**more):
+        return eu.get("driver", driver, purpose="support.roaming", **more).status_code
+
+    assert support() == 404
+    subject = [row["subject"] for row in na.exchanges() if row["type"] == "driver"][-1]
+    na.sql("INSERT INTO homeward.grants (subject, region, expires_at) VALUES (%s, 'eu', now() + interval '1 hour')", subject)
+    assert support(headers={"Cache-Control": "no-cache"}) == 200
+    assert "hit" in eu.get("driver", driver, purpose="support.roaming").headers["Cache-Status"]
+
+    done = set_flag(na, "subject", "restrict", "driver", driver, "--reason", "ticket-9")
+    assert done.stdout.splitlines() == ["subject.restricted = yes, kept beside the record, which another system has",
+                                        "1 of 1 regions have acknowledged"]
+    assert support() == 404, "the copy is forgotten and the home denies"
+    assert [row["rules"] for row in na.exchanges() if row["type"] == "driver"][-1] == "RESTRICTED"
+    [entry] = [entry for entry in na.entries() if entry["k"] == "admin" and "ticket-9" in entry["msg"]]
+    assert entry["msg"] == "subject.restricted = yes: ticket-9" and entry["n"] == 1 and entry["sub"].startswith("p1.")
+    assert kept(na, driver) == [("subject.restricted", "yes")]
+    assert na.sql("SELECT barred FROM crm.customers WHERE contract = %s", driver) == [(False,)]
+
+    na.sql("INSERT INTO homeward.grants (subject, region, expires_at) VALUES (%s, 'eu', now() + interval '1 hour')", entry["sub"])
+    assert support(headers={"Cache-Control": "no-cache"}) == 404
+    set_flag(na, "subject", "unrestrict", "driver", driver)
+    assert kept(na, driver) == [("subject.restricted", "no")]
+    assert support(headers={"Cache-Control": "no-cache"}) == 200
+    na.sql("UPDATE crm.customers SET barred = true WHERE contract = %s", driver)
+    assert support(headers={"Cache-Control": "no-cache"}) == 404, "what the other system says stays forbidden"
+
+    missing = set_flag(na, "subject", "restrict", "driver", "NO-SUCH", check=False)
+    assert missing.returncode != 0 and "no such driver" in missing.stderr, missing.stderr
+    assert len(kept(na, driver)) == 1
+    homeward("subject", "erase", "driver", driver, "--config", na.config)
+    assert kept(na, driver) == []
+
+
+def test_a_service_that_says_nothing_is_restricted_and_consented_to_here(mesh, services):
+    na, eu = mesh["na"], mesh["eu"]
+    services.records["NA-7"] = (1, {"session_id": "NA-7", "kwh": 3})
+    na.sql("TRUNCATE homeward.subject_flags")
+
+    def seen(purpose="session.view", caller="cs-auth", **headers):
+        return eu.get("session", "NA-7", purpose=purpose, caller=caller, headers=headers).status_code
+
+    assert seen() == 200 and seen("analytics", "insights") == 404
+    set_flag(na, "consent", "set", "session", "NA-7", "analytics", "granted", "--reason", "form-12")
+    assert seen("analytics", "insights") == 200 and seen("analytics", "insights") == 200
+    set_flag(na, "consent", "set", "session", "NA-7", "analytics", "withdrawn")
+    assert seen("analytics", "insights") == 404, "also from the cache"
+    services.records["NA-7"] = (2, {"session_id": "NA-7", "kwh": 3, "consent_analytics": "granted"})
+    assert seen("analytics", "insights") == 404, "what was withdrawn here is withdrawn"
+    assert seen() == 200
+
+    services.broken = 503
+    try:
+        done = set_flag(na, "subject", "restrict", "session", "NA-7")
+    finally:
+        services.broken = None
+    assert "1 of 1 regions have acknowledged" in done.stdout, "nobody waits for a service that fails to be restricted"
+    assert seen() == 404
+    assert na.get("session", "NA-7", purpose="session.view").status_code == 200, "at home the policy does not forbid it"
+    assert kept(na, "NA-7") == [("subject.consent_analytics", "withdrawn"), ("subject.restricted", "yes")]
+    homeward("subject", "erase", "session", "NA-7", "--config", na.config)
+    assert kept(na, "NA-7") == []
     assert_records_pair(eu, na)
 
 
