@@ -198,6 +198,7 @@ static void do_upkeep(void *arg)
 		strbuf_reset(&why);
 	}
 	service_events_tend(service);
+	service_reload_tend(service);
 	service_changes_tend(service);
 	service_log_tend(service);
 	service_forget_tend(service);
@@ -531,7 +532,7 @@ void service_stop(struct service *service)
 	http_server_stop(service->peer);
 	http_server_stop(service->admin);
 	http_server_stop(service->admin_unix);
-	events_stop(service->events);
+	service_events_stop(service);
 	loop_stop(service->control);
 	for (size_t i = 0; i < service->engine_count; i++)
 		loop_stop(service->engines[i].loop);

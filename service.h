@@ -36,7 +36,7 @@ struct engine {
 struct service {
 	struct settings *settings;   /* as started; parts borrow from it until the end */
 	struct settings *current;    /* as last reloaded; NULL until then.  Guarded by reload_lock */
-	pthread_mutex_t reload_lock; /* reloads are one at a time */
+	pthread_mutex_t reload_lock; /* reloads are one at a time, and following the mesh file */
 	struct strbuf dsn;
 	struct tls_store *tls;
 	struct gate *gate;
@@ -84,7 +84,7 @@ struct service {
 	struct locator *locator;
 	struct peer_service *peer_service;
 	struct travel *travel;
-	struct events *events; /* NULL without a broker */
+	struct events *events; /* NULL without a broker; set and cleared under reload_lock */
 	struct system_events *system;
 	struct denials *denials;
 	uint8_t subject_key[32]; /* names objects in system events */
@@ -104,10 +104,13 @@ void service_refuse(struct service *service);
 int service_in_flight(const struct service *service);
 void service_stop(struct service *service);
 
-/* Reads settings, policy and certificates again: all of it applies, or none.  report: lines for people; on success
+/* Reads settings, policy, certificates and mesh file again: all of it applies, or none.  report: lines for people; on success
  * applied and restart_needed are comma separated keys. */
 MUST_CHECK enum status service_reload(
 	struct service *service, struct strbuf *applied, struct strbuf *restart_needed, struct strbuf *why);
+
+/* Once a second on the control loop: follows the mesh file when it has changed. */
+void service_reload_tend(struct service *service);
 
 /* The policy file of these settings, believed; a refusal is recorded. */
 MUST_CHECK enum status service_read_policy(struct service *service, const struct settings *settings,
@@ -185,6 +188,8 @@ void service_system_follow(struct service *service);
 void service_system_stop(struct service *service);
 /* Regions without a broker have no events, and nothing of them runs. */
 MUST_CHECK enum status service_events_start(struct service *service, struct strbuf *why);
+/* While the control loop still runs. */
+void service_events_stop(struct service *service);
 /* Once a second on the control loop. */
 void service_events_tend(struct service *service);
 /* Certificates were read again: they are looked at soon. */

@@ -231,12 +231,28 @@ enum status service_events_start(struct service *service, struct strbuf *why)
 	struct events_settings events = { service->settings, service->dsn.data, engine->loop, engine->database,
 		service->gate, service->tls, engine->log,
 		{ forget_object, service_forget_told, service_forget_acknowledged, service }, service->system };
+	struct events *started = NULL;
 	enum status status;
 
 	if (service->settings->events.broker[0] == '\0')
 		return STATUS_OK;
-	status = events_start(&events, &service->events, why);
+	status = events_start(&events, &started, why);
+	pthread_mutex_lock(&service->reload_lock);
+	service->events = started;
+	pthread_mutex_unlock(&service->reload_lock);
 	if (status == STATUS_OK)
 		locator_take_events(service->locator, &(struct locator_events){ events_submit, service->events });
 	return status;
+}
+
+void service_events_stop(struct service *service)
+{
+	struct events *events;
+
+	/* The control loop follows the mesh file; it must find none. */
+	pthread_mutex_lock(&service->reload_lock);
+	events = service->events;
+	service->events = NULL;
+	pthread_mutex_unlock(&service->reload_lock);
+	events_stop(events);
 }

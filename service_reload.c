@@ -5,7 +5,8 @@
  * either all of the new state or all of the old.
  *
  * Runs on the thread that asks (a signal on the main thread, or an admin HTTP
- * thread), one at a time.
+ * thread), one at a time.  The mesh file alone is also followed without being
+ * asked, on the control loop.
  */
 #include "service.h"
 
@@ -60,10 +61,14 @@ enum status service_reload(
 	struct settings *fresh = NULL;
 	struct policy_load load;
 	struct policy *policy = NULL;
+	struct events_change *change = NULL;
 	enum status status;
 
 	pthread_mutex_lock(&service->reload_lock);
 	status = settings_read(service->settings->path, &fresh, why);
+	if (status != STATUS_OK)
+		goto out;
+	status = events_read_mesh(service->events, &change, why);
 	if (status != STATUS_OK)
 		goto out;
 	status = service_read_policy(service, fresh, &policy, &load, why);
@@ -84,6 +89,8 @@ enum status service_reload(
 		goto out;
 	gate_swap(service->gate, policy);
 	policy = NULL;
+	events_follow(service->events, change);
+	change = NULL;
 	log_configure(fresh->log.level, fresh->log.format);
 	describe_change(service, fresh, applied, restart_needed);
 	if (service->current != NULL)
@@ -98,7 +105,26 @@ out:
 		LOG_ERROR("settings_reload_refused", "reason", why->data);
 	if (policy != NULL)
 		policy_release_reference(policy);
+	events_change_drop(change);
 	settings_destroy(fresh);
 	pthread_mutex_unlock(&service->reload_lock);
 	return status;
+}
+
+void service_reload_tend(struct service *service)
+{
+	struct strbuf why = STRBUF_INIT;
+	struct events_change *change = NULL;
+	bool was_refused;
+
+	if (pthread_mutex_trylock(&service->reload_lock) != 0)
+		return; /* a reload is under way, and reads it too */
+	if (events_mesh_has_changed(service->events, &was_refused) && !was_refused) {
+		if (events_read_mesh(service->events, &change, &why) == STATUS_OK)
+			events_follow(service->events, change);
+		else
+			LOG_ERROR("mesh_file_refused", "reason", why.data);
+	}
+	pthread_mutex_unlock(&service->reload_lock);
+	strbuf_release(&why);
 }

@@ -213,3 +213,13 @@ enum status file_make_folder(const char *path, mode_t mode, struct strbuf *why)
 	free(partial);
 	return status;
 }
+
+struct file_stamp file_stamp(const char *path)
+{
+	struct stat found;
+
+	if (stat(path, &found) != 0)
+		return (struct file_stamp){ .size = 0 };
+	return (struct file_stamp){ (int64_t)found.st_mtim.tv_sec * 1000000000 + found.st_mtim.tv_nsec,
+		(int64_t)found.st_size, (uint64_t)found.st_ino };
+}

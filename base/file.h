@@ -7,6 +7,7 @@
 #define BASE_FILE_H
 
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #include "base/status.h"
@@ -18,6 +19,12 @@ MUST_CHECK enum status file_replace(const char *path, const void *bytes, size_t 
 /* As file_read, less trailing white space; refuses a secret that others can read (mode & 077)
  * unless root owns it and it is group readable only. */
 MUST_CHECK enum status file_read_secret(const char *path, struct strbuf *content, struct strbuf *why);
+/* What a file that was replaced or written to differs in; no padding, so that memcmp() compares.  All 0: none there. */
+struct file_stamp {
+	int64_t changed_ns, size;
+	uint64_t inode;
+};
+struct file_stamp file_stamp(const char *path);
 /* mkdir -p. */
 MUST_CHECK enum status file_make_folder(const char *path, mode_t mode, struct strbuf *why);
 

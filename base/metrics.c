@@ -36,6 +36,7 @@ struct metric_series {
 	uint64_t hash;
 	char *labels; /* type="token",result="hit" */
 	bool is_histogram;
+	_Atomic bool is_withdrawn; /* a gauge */
 	_Alignas(
 		CACHE_LINE) _Atomic uint64_t value; /* counter; the bits of a gauge's double; a histogram's sum in us */
 	_Atomic uint64_t buckets[];                 /* histogram: BUCKETS + 1, not cumulative */
@@ -263,6 +264,12 @@ static uint64_t to_bits(double value)
 void metric_set(struct metric_series *series, double value)
 {
 	atomic_store_explicit(&series->value, to_bits(value), memory_order_relaxed);
+	atomic_store_explicit(&series->is_withdrawn, false, memory_order_relaxed);
+}
+
+void metric_withdraw(struct metric_series *series)
+{
+	atomic_store_explicit(&series->is_withdrawn, true, memory_order_relaxed);
 }
 
 void metric_move(struct metric_series *series, int64_t delta)
@@ -358,7 +365,8 @@ static void write_metric(struct strbuf *text, const struct metric *metric)
 	}
 	strbuf_addf(text, "\n# TYPE %s %s\n", metric->name, kinds[metric->kind]);
 	for (struct metric_series *series = metric->series; series != NULL; series = series->next)
-		write_series(text, metric, series);
+		if (!atomic_load_explicit(&series->is_withdrawn, memory_order_relaxed))
+			write_series(text, metric, series);
 }
 
 void metrics_write(struct strbuf *text)

@@ -31,6 +31,7 @@ struct metric_series *metric_single(enum metric_kind kind, const char *name, con
 
 void metric_add(struct metric_series *series, uint64_t amount);             /* counter */
 void metric_set(struct metric_series *series, double value);                /* gauge */
+void metric_withdraw(struct metric_series *series);                         /* gauge: not shown until it is set again */
 void metric_move(struct metric_series *series, int64_t delta);              /* gauge */
 void metric_observe_us(struct metric_series *series, int64_t microseconds); /* histogram */
 

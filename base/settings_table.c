@@ -249,7 +249,7 @@ const struct setting settings_table[] = {
 	TEXT("events.broker", events.broker, "", check_broker, false,
 		"The region's RabbitMQ, amqps://HOST:PORT/VHOST with HOST a name in its certificate; empty for no events."),
 	PATH("events.mesh", events.mesh, "", false, false,
-		"The mesh file: tells by a link's address which region an event came from; without it by what that broker calls itself."),
+		"The mesh file, followed when it changes: tells by a link's address which region an event came from; without it by what that broker calls itself."),
 	PATH("events.schemas", events.schemas, "", false, false,
 		"A folder of more schemas of events, TYPE.vN.json; empty for those in the program only."),
 	INTEGER("events.in_flight_max", events.in_flight_max, "1000", 1, 10000, "",

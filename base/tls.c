@@ -24,12 +24,6 @@
 #define CRL_MAX 32            /* one for each CA */
 #define FILE_COUNT 4
 
-struct file_stamp {
-	int64_t changed_ns;
-	int64_t size;
-	uint64_t inode;
-};
-
 struct tls_store {
 	pthread_mutex_t mutex;
 	struct tls_set *current;
@@ -236,14 +230,9 @@ static enum status build_set(const struct tls_store *store, struct tls_set **set
 static void read_stamps(const struct tls_store *store, struct file_stamp stamps[FILE_COUNT])
 {
 	memset(stamps, 0, FILE_COUNT * sizeof stamps[0]);
-	for (size_t i = 0; i < FILE_COUNT; i++) {
-		struct stat found;
-		if (store->paths[i] == NULL || stat(store->paths[i], &found) != 0)
-			continue;
-		stamps[i].changed_ns = (int64_t)found.st_mtim.tv_sec * 1000000000 + found.st_mtim.tv_nsec;
-		stamps[i].size = (int64_t)found.st_size;
-		stamps[i].inode = (uint64_t)found.st_ino;
-	}
+	for (size_t i = 0; i < FILE_COUNT; i++)
+		if (store->paths[i] != NULL)
+			stamps[i] = file_stamp(store->paths[i]);
 }
 
 struct tls_set *tls_store_acquire(struct tls_store *store)

@@ -282,7 +282,7 @@ static int run(struct addition *addition)
 	if (exit_code == EXIT_CODE_OK)
 		exit_code = await_links(addition);
 	if (exit_code == EXIT_CODE_OK)
-		printf("In every other region: put %s into \"peers\", copy the mesh file and restart homeward.\n",
+		printf("In every other region: put %s into \"peers\", copy the mesh file, then homeward reload.\n",
 			addition->name);
 	return exit_code;
 }

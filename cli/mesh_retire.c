@@ -172,8 +172,7 @@ static int remove_region(struct retire *retire)
 		printf("%zu of %zu steps done on %zu brokers: %s is retired.\n", done, plan.count, plan.brokers_touched,
 			retire->name);
 		printf("%s is written without it; as it was: %s\n", retire->mesh_file, backup.data);
-		printf("In every other region: take it out of \"peers\", copy the mesh file and restart homeward, "
-		       "which still sends it canaries.\n");
+		printf("In every other region: take it out of \"peers\", copy the mesh file, then homeward reload.\n");
 	}
 	mesh_plan_release(&plan);
 	strbuf_release(&backup);

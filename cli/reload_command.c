@@ -58,7 +58,8 @@ int command_reload(int argc, char **argv)
 		COMMAND_OPTION_END,
 	};
 	static const struct command_usage usage = { "homeward reload", "[--admin WHERE]",
-		"Makes the running daemon read its settings, policy, certificates and CRL again: all or nothing.\n"
+		"Makes the running daemon read its settings, policy, certificates, CRL and mesh file again: all or "
+		"nothing.\n"
 		"Exit code 0: done; 1: refused, with the reasons; 69: no daemon answers.",
 		options, "homeward reload\nhomeward reload --admin http://127.0.0.1:7401\n" };
 

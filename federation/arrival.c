@@ -17,6 +17,7 @@
 #include "federation/event_batch.h"
 #include "federation/event_trace.h"
 #include "federation/federation.h"
+#include "federation/mesh_current.h"
 
 _Static_assert(EVENT_BATCH_EVENTS_MAX <= BATCH_MAX, "every message can be opened");
 
@@ -41,10 +42,11 @@ void arrivals_release(struct arrivals *arrivals)
  */
 static void find_origin(const struct worker *worker, const struct broker_news *news, struct arrival *arrival)
 {
-	const char *origin = worker->mesh != NULL ? mesh_link_origin(worker->mesh, news->link_uri) : news->link_cluster;
-
 	arrival->is_from_link = news->is_from_link;
-	memccpy(arrival->link_origin, origin, '\0', sizeof(arrival->link_origin) - 1);
+	if (worker->mesh != NULL)
+		mesh_current_origin(worker->mesh, news->link_uri, arrival->link_origin);
+	else
+		memccpy(arrival->link_origin, news->link_cluster, '\0', sizeof(arrival->link_origin) - 1);
 }
 
 /* Data that does not follow the schema it names, or names one that is not known here. */

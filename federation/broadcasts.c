@@ -11,7 +11,7 @@
 #include <string.h>
 
 #include "base/log.h"
-#include "federation/federation.h"
+#include "federation/mesh_current.h"
 #include "federation/receipts.h"
 
 #define SPREAD_ROWS "1000"
@@ -37,18 +37,18 @@ static const char receipted[] =
 /* This region, and those it has a link with. */
 static bool list_regions(const struct worker *worker, struct strbuf *array)
 {
-	const struct mesh *mesh = worker->mesh;
-	size_t own = mesh_region_find(mesh, worker->settings->region);
-	bool is_first = true;
+	const char *own = worker->settings->region;
+	char(*regions)[REGION_SIZE] = NULL;
+	size_t count = 0;
 
+	if (mesh_current_linked(worker->mesh, own, &regions, &count) != STATUS_OK)
+		return false;
 	strbuf_addc(array, '{');
-	for (size_t i = 0; i < mesh->region_count && own < mesh->region_count; i++) {
-		if (i != own && !mesh_has_link(mesh, own, i))
-			continue;
-		database_array_add(array, mesh->regions[i].name, strlen(mesh->regions[i].name), is_first);
-		is_first = false;
-	}
+	database_array_add(array, own, strlen(own), true);
+	for (size_t i = 0; i < count; i++)
+		database_array_add(array, regions[i], strlen(regions[i]), false);
 	strbuf_addc(array, '}');
+	free(regions);
 	return strbuf_ok(array);
 }
 

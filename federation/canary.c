@@ -2,7 +2,7 @@
 /*
  * Canaries: when to send, what has come, and percentiles of the round trips.
  * No I/O and no clock.  A peer that was never heard is as silent as one that
- * stopped: its age counts from the start.
+ * stopped: its age counts from when it became a peer.
  */
 #include "federation/canary.h"
 
@@ -16,7 +16,7 @@ enum status canaries_init(
 {
 	size_t own = mesh_region_find(mesh, region);
 
-	*canaries = (struct canaries){ .interval_ms = interval_ms, .begin_ms = now_ms, .certificate_days = -1 };
+	*canaries = (struct canaries){ .interval_ms = interval_ms, .certificate_days = -1 };
 	memccpy(canaries->region, region, '\0', sizeof(canaries->region) - 1);
 	canaries->peers = calloc(mesh->region_count + 1, sizeof(*canaries->peers));
 	if (canaries->peers == NULL)
@@ -27,7 +27,7 @@ enum status canaries_init(
 		if (!mesh_has_link(mesh, own, i))
 			continue;
 		*peer = (struct canary_peer){
-			.heard_ms = -1, .answered_ms = -1, .due_ms = now_ms, .batch_events_max = 1
+			.heard_ms = -1, .answered_ms = -1, .begin_ms = now_ms, .due_ms = now_ms, .batch_events_max = 1
 		};
 		memcpy(peer->region, mesh->regions[i].name, sizeof(peer->region));
 		canaries->count++;
@@ -42,6 +42,25 @@ void canaries_release(struct canaries *canaries)
 	free(canaries->peers);
 	canaries->peers = NULL;
 	canaries->count = 0;
+}
+
+void canaries_follow(struct canaries *canaries, struct canaries *fresh)
+{
+	struct canary_peer *before = canaries->peers;
+	size_t before_count = canaries->count, gone = 0;
+
+	for (size_t i = 0; i < before_count; i++) {
+		struct canary_peer *kept = canaries_find(fresh, before[i].region);
+
+		if (kept != NULL)
+			*kept = before[i];
+		else
+			before[gone++] = before[i];
+	}
+	canaries->peers = fresh->peers;
+	canaries->count = fresh->count;
+	fresh->peers = before;
+	fresh->count = gone;
 }
 
 struct canary_peer *canaries_find(const struct canaries *canaries, const char *region)
@@ -66,7 +85,7 @@ bool canary_is_due(const struct canary_peer *peer, int64_t now_ms)
 
 uint64_t canary_sent(const struct canaries *canaries, struct canary_peer *peer, int64_t now_ms)
 {
-	int64_t word_ms = later(canaries->begin_ms, later(peer->heard_ms, peer->answered_ms));
+	int64_t word_ms = later(peer->begin_ms, later(peer->heard_ms, peer->answered_ms));
 	bool is_slow = now_ms - word_ms >= CANARY_SLOW_AFTER_MS;
 	uint64_t number = ++peer->number;
 
@@ -122,9 +141,9 @@ int64_t canary_batch_events_max(const struct canary_peer *peer, int64_t now_ms)
 	return peer->heard_ms < 0 || now_ms - peer->heard_ms > CANARY_TRUSTED_MS ? 1 : peer->batch_events_max;
 }
 
-bool canary_falls_silent(const struct canaries *canaries, struct canary_peer *peer, int64_t now_ms)
+bool canary_falls_silent(struct canary_peer *peer, int64_t now_ms)
 {
-	int64_t since_ms = later(canaries->begin_ms, peer->heard_ms);
+	int64_t since_ms = later(peer->begin_ms, peer->heard_ms);
 
 	if (peer->is_silent || now_ms - since_ms <= CANARY_SILENT_MS)
 		return false;

@@ -30,6 +30,7 @@ struct canary_peer {
 	char region[REGION_SIZE];
 	int64_t heard_ms, answered_ms; /* -1: never */
 	int64_t reached_ms;            /* when the newest that was answered had been sent */
+	int64_t begin_ms;              /* when it became a peer */
 	int64_t due_ms;
 	uint64_t number; /* of the last one sent; from 1 */
 	struct {
@@ -48,7 +49,7 @@ struct canary_peer {
 struct canaries {
 	char region[REGION_SIZE],
 		instance[CANARY_INSTANCE_SIZE]; /* instance: of this process, so that answers to another's do not count */
-	int64_t interval_ms, begin_ms;
+	int64_t interval_ms;
 	int64_t certificate_days; /* -1: unknown */
 	int64_t alarms;
 	struct canary_peer *peers;
@@ -59,6 +60,11 @@ struct canaries {
 MUST_CHECK enum status canaries_init(
 	struct canaries *canaries, const struct mesh *mesh, const char *region, int64_t interval_ms, int64_t now_ms);
 void canaries_release(struct canaries *canaries);
+/*
+ * Takes the peers of `fresh`, made by canaries_init() of another mesh; what is known of those in both stays.  fresh is
+ * left with the peers that are gone.
+ */
+void canaries_follow(struct canaries *canaries, struct canaries *fresh);
 struct canary_peer *canaries_find(const struct canaries *canaries, const char *region);
 
 /* ---- sending ---- */
@@ -81,7 +87,7 @@ bool canary_answered(struct canary_peer *peer, uint64_t number, int64_t now_ms);
  */
 int64_t canary_reached_age_ms(const struct canary_peer *peer, int64_t now_ms);
 /* True when it has just fallen silent. */
-bool canary_falls_silent(const struct canaries *canaries, struct canary_peer *peer, int64_t now_ms);
+bool canary_falls_silent(struct canary_peer *peer, int64_t now_ms);
 /* How many events the peer takes in one message; 1 also of one that has not been heard for an hour: it may be another. */
 int64_t canary_batch_events_max(const struct canary_peer *peer, int64_t now_ms);
 /* Milliseconds, nearest rank, of the window; -1 when there is none. */

@@ -122,17 +122,19 @@ bool canary_take(struct canary_sender *sender, const struct event *event, bool i
 	json_t *data = json_object_get(event->envelope, "data"), *view = json_object_get(data, "view");
 	const char *kind = json_get_string(data, "kind"), *instance = json_get_string(data, "instance");
 	bool is_answer = kind != NULL && strcmp(kind, "answer") == 0, is_back = false;
-	struct canary_peer *peer;
+	struct canary_peer *peer = NULL;
 	int64_t number = 0, batch_events = 1;
 
 	if (event->envelope == NULL || strcmp(event->type, CANARY_TYPE) != 0)
 		return false;
-	peer = sender != NULL ? canaries_find(&sender->canaries, event->origin) : NULL;
-	if (peer == NULL || instance == NULL || !json_get_integer(data, "number", &number))
+	if (sender == NULL || instance == NULL || !json_get_integer(data, "number", &number))
 		return true;
 	if (!json_get_integer(event->envelope, EVENT_BATCH_ATTRIBUTE, &batch_events) || batch_events < 1)
 		batch_events = 1;
 	pthread_mutex_lock(&sender->lock);
+	peer = canaries_find(&sender->canaries, event->origin);
+	if (peer == NULL)
+		goto out;
 	is_back = canary_heard(peer, now_ms());
 	if (is_answer && strcmp(instance, sender->canaries.instance) == 0)
 		(void)canary_answered(peer, (uint64_t)number, now_ms());
@@ -142,8 +144,9 @@ bool canary_take(struct canary_sender *sender, const struct event *event, bool i
 		peer->batch_events_max = batch_events;
 	if (!is_answer && !is_late && json_is_object(view))
 		canary_told(peer, view, now_ms());
+out:
 	pthread_mutex_unlock(&sender->lock);
-	if (!is_answer)
+	if (!is_answer && peer != NULL)
 		(void)eventfd_write(sender->wake_fd, 1);
 	if (is_back)
 		say_silence(sender, event->origin, false);
@@ -152,12 +155,14 @@ bool canary_take(struct canary_sender *sender, const struct event *event, bool i
 
 void canary_count(struct canary_sender *sender, const char *region, enum canary_count what, int64_t amount)
 {
-	struct canary_peer *peer = sender != NULL ? canaries_find(&sender->canaries, region) : NULL;
+	struct canary_peer *peer;
 
-	if (peer == NULL)
+	if (sender == NULL)
 		return;
 	pthread_mutex_lock(&sender->lock);
-	*(what == CANARY_DUPLICATES ? &peer->duplicates : &peer->gaps) += amount;
+	peer = canaries_find(&sender->canaries, region);
+	if (peer != NULL)
+		*(what == CANARY_DUPLICATES ? &peer->duplicates : &peer->gaps) += amount;
 	pthread_mutex_unlock(&sender->lock);
 }
 
@@ -196,20 +201,18 @@ enum status canary_count_unreceipted(struct worker *worker, struct strbuf *why)
 
 enum status canary_reached(struct canary_sender *sender, struct strbuf *regions, struct strbuf *ages_ms)
 {
-	size_t count = sender != NULL ? sender->canaries.count : 0;
-
 	strbuf_addc(regions, '{');
 	strbuf_addc(ages_ms, '{');
-	for (size_t i = 0; i < count; i++) {
-		const struct canary_peer *peer = &sender->canaries.peers[i];
-		int64_t age_ms;
-
+	if (sender != NULL)
 		pthread_mutex_lock(&sender->lock);
-		age_ms = canary_reached_age_ms(peer, now_ms());
-		pthread_mutex_unlock(&sender->lock);
+	for (size_t i = 0; sender != NULL && i < sender->canaries.count; i++) {
+		const struct canary_peer *peer = &sender->canaries.peers[i];
+
 		database_array_add(regions, peer->region, strlen(peer->region), i == 0);
-		strbuf_addf(ages_ms, "%s%lld", i == 0 ? "" : ",", (long long)age_ms);
+		strbuf_addf(ages_ms, "%s%lld", i == 0 ? "" : ",", (long long)canary_reached_age_ms(peer, now_ms()));
 	}
+	if (sender != NULL)
+		pthread_mutex_unlock(&sender->lock);
 	strbuf_addc(regions, '}');
 	strbuf_addc(ages_ms, '}');
 	return strbuf_ok(regions) && strbuf_ok(ages_ms) ? STATUS_OK : STATUS_NO_MEMORY;
@@ -217,13 +220,14 @@ enum status canary_reached(struct canary_sender *sender, struct strbuf *regions,
 
 size_t canary_batch_events(struct canary_sender *sender, const char *region)
 {
-	struct canary_peer *peer = sender != NULL ? canaries_find(&sender->canaries, region) : NULL;
+	const struct canary_peer *peer;
 	int64_t batch_events;
 
-	if (peer == NULL)
+	if (sender == NULL)
 		return 1;
 	pthread_mutex_lock(&sender->lock);
-	batch_events = canary_batch_events_max(peer, now_ms());
+	peer = canaries_find(&sender->canaries, region);
+	batch_events = peer != NULL ? canary_batch_events_max(peer, now_ms()) : 1;
 	pthread_mutex_unlock(&sender->lock);
 	return (size_t)batch_events;
 }
@@ -315,27 +319,29 @@ static bool send_note(struct worker *worker, const struct canary_note *note)
 
 /* ---- watching ---- */
 
-static void set_gauge(const char *name, const char *help, const char *region, int64_t value_ms)
+/* Of a peer that is gone nothing is shown. */
+static void set_gauge(const char *name, const char *help, const char *region, int64_t value_ms, bool is_gone)
 {
-	if (value_ms >= 0)
-		metric_set(metric_series(metric_register(METRIC_GAUGE, name, help, "region"), region, NULL),
-			(double)value_ms / 1000);
+	struct metric_series *series = metric_series(metric_register(METRIC_GAUGE, name, help, "region"), region, NULL);
+
+	if (value_ms >= 0 && !is_gone)
+		metric_set(series, (double)value_ms / 1000);
+	else
+		metric_withdraw(series);
 }
 
-static void show_metrics(const struct canary_peer *peer, int64_t at_ms)
+static void show_metrics(const struct canary_peer *peer, int64_t at_ms, bool is_gone)
 {
 	set_gauge("homeward_mesh_canary_age_seconds", "Since a region's last canary came.", peer->region,
-		peer->heard_ms < 0 ? -1 : at_ms - peer->heard_ms);
+		peer->heard_ms < 0 ? -1 : at_ms - peer->heard_ms, is_gone);
 	set_gauge("homeward_mesh_canary_answer_age_seconds", "Since a region last answered a canary.", peer->region,
-		peer->answered_ms < 0 ? -1 : at_ms - peer->answered_ms);
+		peer->answered_ms < 0 ? -1 : at_ms - peer->answered_ms, is_gone);
 	set_gauge("homeward_mesh_canary_round_trip_p50_seconds", "Median round trip of the last canaries.",
-		peer->region, canary_percentile(peer, 50));
+		peer->region, canary_percentile(peer, 50), is_gone);
 	set_gauge("homeward_mesh_canary_round_trip_p99_seconds", "99th percentile round trip of the last canaries.",
-		peer->region, canary_percentile(peer, 99));
-	metric_set(metric_series(metric_register(METRIC_GAUGE, "homeward_mesh_canary_silent",
-					 "1 while no canary of a region comes.", "region"),
-			   peer->region, NULL),
-		peer->is_silent);
+		peer->region, canary_percentile(peer, 99), is_gone);
+	set_gauge("homeward_mesh_canary_silent", "1 while no canary of a region comes.", peer->region,
+		peer->is_silent ? 1000 : 0, is_gone);
 }
 
 static int64_t days_left(const struct tls_store *tls)
@@ -358,23 +364,41 @@ static void watch(struct worker *worker)
 	struct canary_sender *sender = worker->canary;
 	struct canaries *canaries = &sender->canaries;
 	int64_t at_ms = now_ms(), days = days_left(sender->tls);
+	bool is_last = false;
 
 	if (at_ms - sender->watched_ms < WATCH_EVERY_MS)
 		return;
 	sender->watched_ms = at_ms;
-	for (size_t i = 0; i < canaries->count; i++) {
-		struct canary_peer *peer = &canaries->peers[i];
-		bool has_fallen_silent;
+	for (size_t i = 0; !is_last; i++) {
+		bool has_fallen_silent = false;
+		char region[REGION_SIZE];
 
 		pthread_mutex_lock(&sender->lock);
-		canaries->certificate_days = days;
-		canaries->alarms = worker->broker != NULL && broker_is_blocked(worker->broker);
-		has_fallen_silent = canary_falls_silent(canaries, peer, now_ms());
-		show_metrics(peer, now_ms());
+		is_last = i >= canaries->count;
+		if (!is_last) {
+			struct canary_peer *peer = &canaries->peers[i];
+
+			canaries->certificate_days = days;
+			canaries->alarms = worker->broker != NULL && broker_is_blocked(worker->broker);
+			has_fallen_silent = canary_falls_silent(peer, now_ms());
+			show_metrics(peer, now_ms(), false);
+			memcpy(region, peer->region, sizeof(region));
+		}
 		pthread_mutex_unlock(&sender->lock);
 		if (has_fallen_silent)
-			say_silence(sender, peer->region, true);
+			say_silence(sender, region, true);
 	}
+}
+
+void canary_sender_follow(struct canary_sender *sender, struct canaries *fresh)
+{
+	pthread_mutex_lock(&sender->lock);
+	canaries_follow(&sender->canaries, fresh);
+	for (size_t i = 0; i < fresh->count; i++)
+		show_metrics(&fresh->peers[i], now_ms(), true);
+	pthread_mutex_unlock(&sender->lock);
+	canaries_release(fresh);
+	(void)eventfd_write(sender->wake_fd, 1);
 }
 
 static void wait_for_work(struct canary_sender *sender)

@@ -7,10 +7,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
+#include "base/log.h"
 #include "federation/arrival.h"
 #include "federation/canary_sender.h"
 #include "federation/consumer.h"
 #include "federation/ledger_work.h"
+#include "federation/mesh_current.h"
 #include "federation/publisher.h"
 #include "federation/submission.h"
 #include "federation/submitter.h"
@@ -20,7 +23,7 @@
 struct events {
 	const struct settings *settings;
 	char *dsn;
-	struct mesh *mesh; /* NULL: no mesh file */
+	struct mesh_current *mesh; /* NULL: no mesh file */
 	struct event_schemas *schemas;
 	struct event_gate gate;
 	struct submissions submissions;
@@ -78,12 +81,12 @@ enum status events_start(const struct events_settings *settings, struct events *
 	if (events->dsn != NULL)
 		status = STATUS_OK;
 	if (status == STATUS_OK && settings->settings->events.mesh[0] != '\0')
-		status = mesh_load(settings->settings->events.mesh, &events->mesh, why);
+		status = mesh_current_open(settings->settings->events.mesh, &events->mesh, why);
 	if (status == STATUS_OK)
 		status = event_schemas_load(settings->settings->events.schemas, &events->schemas, why);
 	if (status == STATUS_OK && events->mesh != NULL && settings->settings->events.canary_interval_ms > 0)
-		status = canary_sender_create(
-			settings->settings, events->mesh, settings->tls, settings->system, &events->canary_sender);
+		status = canary_sender_create(settings->settings, mesh_current_mesh(events->mesh), settings->tls,
+			settings->system, &events->canary_sender);
 	if (status == STATUS_OK && settings->settings->webhook_count > 0)
 		status = webhooks_create(settings->settings, settings->system, &events->webhooks);
 	events->hooks = settings->hooks;
@@ -149,9 +152,68 @@ void events_stop(struct events *events)
 	canary_sender_destroy(events->canary_sender);
 	webhooks_destroy(events->webhooks);
 	event_schemas_destroy(events->schemas);
-	mesh_destroy(events->mesh);
+	mesh_current_close(events->mesh);
 	free(events->dsn);
 	free(events);
+}
+
+struct events_change {
+	struct mesh *mesh;
+	struct canaries canaries; /* of it; none when canaries are off */
+};
+
+enum status events_read_mesh(struct events *events, struct events_change **change_out, struct strbuf *why)
+{
+	struct events_change *change = NULL;
+	enum status status = STATUS_OK;
+
+	*change_out = NULL;
+	if (events == NULL || events->mesh == NULL)
+		return STATUS_OK;
+	change = calloc(1, sizeof(*change));
+	if (change == NULL)
+		return STATUS_NO_MEMORY;
+	status = mesh_current_read(events->mesh, &change->mesh, why);
+	if (status == STATUS_OK && events->canary_sender != NULL)
+		status = canaries_init(&change->canaries, change->mesh, events->settings->region,
+			events->settings->events.canary_interval_ms, clock_monotonic_ms(clock_system()));
+	if (status == STATUS_OK)
+		*change_out = change;
+	else
+		events_change_drop(change);
+	return status;
+}
+
+void events_follow(struct events *events, struct events_change *change)
+{
+	struct strbuf added = STRBUF_INIT, removed = STRBUF_INIT;
+
+	if (change == NULL)
+		return;
+	mesh_difference(mesh_current_mesh(events->mesh), change->mesh, events->settings->region, &added, &removed);
+	change->mesh = mesh_current_swap(events->mesh, change->mesh);
+	if (events->canary_sender != NULL)
+		canary_sender_follow(events->canary_sender, &change->canaries);
+	if (strbuf_ok(&added) && strbuf_ok(&removed))
+		LOG_INFO("mesh_file_followed", "added", added.data, "removed", removed.data);
+	events_change_drop(change);
+	strbuf_release(&added);
+	strbuf_release(&removed);
+}
+
+void events_change_drop(struct events_change *change)
+{
+	if (change == NULL)
+		return;
+	canaries_release(&change->canaries);
+	mesh_destroy(change->mesh);
+	free(change);
+}
+
+bool events_mesh_has_changed(struct events *events, bool *was_refused_out)
+{
+	*was_refused_out = false;
+	return events != NULL && events->mesh != NULL && mesh_current_has_changed(events->mesh, was_refused_out);
 }
 
 json_t *events_mesh(struct events *events)

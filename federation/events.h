@@ -72,6 +72,18 @@ void events_stop(struct events *events);
  */
 void events_submit(void *events, struct http_request *request, const char *caller);
 
+/*
+ * The mesh file read again, in two steps so that nothing changes when another part of a reload fails: what was read comes
+ * into force, or is dropped.  STATUS_INVALID and the file's errors in `why`; without a mesh file *change_out is NULL.  One
+ * thread at a time.
+ */
+struct events_change;
+MUST_CHECK enum status events_read_mesh(struct events *events, struct events_change **change_out, struct strbuf *why);
+void events_follow(struct events *events, struct events_change *change); /* takes; accepts NULL, as the next does */
+void events_change_drop(struct events_change *change);
+/* Whether the mesh file is another than the one in force; *was_refused_out: and was refused already. */
+bool events_mesh_has_changed(struct events *events, bool *was_refused_out);
+
 /* What is known here of every link of the mesh; NULL without a mesh file, or out of memory. */
 json_t *events_mesh(struct events *events);
 

@@ -17,6 +17,7 @@
 #include "federation/federation.h"
 #include "federation/inbox.h"
 #include "federation/ledger_sides.h"
+#include "federation/mesh_current.h"
 #include "federation/own_event.h"
 
 #define MESSAGES_MAX "10000" /* kept; above it they are dropped, and said again */
@@ -185,13 +186,16 @@ static bool take_next(struct worker *worker, bool *is_any_out)
 
 static bool tell_regions(struct worker *worker)
 {
-	const struct mesh *mesh = worker->mesh;
-	size_t own = mesh_region_find(mesh, worker->settings->region);
+	char(*regions)[REGION_SIZE] = NULL;
+	size_t count = 0;
 	bool is_fine = true;
 
-	for (size_t i = 0; i < mesh->region_count && own < mesh->region_count && is_fine; i++)
-		if (i != own && mesh_has_link(mesh, own, i) && !atomic_load(&worker->is_stopping))
-			is_fine = ledger_tell(worker, mesh->regions[i].name);
+	/* Without memory none are told now: there will be a next time. */
+	if (mesh_current_linked(worker->mesh, worker->settings->region, &regions, &count) != STATUS_OK)
+		LOG_ERROR("ledgers_not_told", "reason", status_name(STATUS_NO_MEMORY));
+	for (size_t i = 0; i < count && is_fine && !atomic_load(&worker->is_stopping); i++)
+		is_fine = ledger_tell(worker, regions[i]);
+	free(regions);
 	return is_fine;
 }
 

@@ -28,13 +28,14 @@
 #define WORKER_RECORD_MS 5000 /* for the access log to take a batch; less than two heartbeats */
 #define WORKER_TURN_MS 100    /* the longest wait in one place, so that stopping and heartbeats come in time */
 
+struct mesh_current;
 struct webhooks;
 
 struct worker {
 	const char *name; /* "publisher", "consumer" */
 	const struct settings *settings;
-	const char *dsn;         /* NULL: needs no database */
-	const struct mesh *mesh; /* NULL: no mesh file */
+	const char *dsn;           /* NULL: needs no database */
+	struct mesh_current *mesh; /* NULL: no mesh file */
 	const struct event_schemas *schemas;
 	struct event_gate *gate;
 	struct events_hooks hooks;

@@ -179,6 +179,7 @@ def test_a_region_is_retired_only_with_its_receipts(events):
     # What a daemon knows of the outbox is some seconds old.
     eventually(lambda: any(row["unreceipted"] == 1 for row in json.loads(ask(events, "status", *admin(events), "-o", "json").stdout)
                            if (row["from"], row["to"]) == ("na", "ap")), within_s=60, what="an event without a receipt")
+    events.brokers["na"].add_queue("strays", "homeward.unroutable", "#")
     refused = ask(events, "retire", "ap", *admin(events), "--confirm", "ap", "--wait", "1")
     assert refused.returncode == 77 and "1 events have not arrived" in refused.stderr, refused.stderr
     assert "no more events are routed to it" in refused.stderr
@@ -189,6 +190,63 @@ def test_a_region_is_retired_only_with_its_receipts(events):
     done = ask(events, "retire", "ap", *admin(events), "--confirm", "ap", "--wait", "180")
     assert done.returncode == 0 and "ap is retired" in done.stdout, done.stdout + done.stderr
     assert not traces_of(events.brokers["na"], "ap") and not traces_of(events.brokers["eu"], "ap")
+    assert "ap" in strays(events.brokers["na"])  # sent when it was cut off already, and daemons did not know
+
+
+def follows(region):
+    return [line for line in region.log().splitlines() if "mesh_file_followed" in line]
+
+
+def canaried(events):
+    """The regions that na's daemon knows links with."""
+    shown = events["na"].session.get(events["na"].url("/admin/v1/mesh", admin=True), timeout=15).json()
+    return {row["region"] for row in shown["regions"]} - {"na"}
+
+
+def answer_age(events):
+    shown = events["na"].session.get(events["na"].url("/admin/v1/mesh", admin=True), timeout=15).json()
+    return next(row["answer_age_ms"] for row in shown["links"] if (row["from"], row["to"]) == ("na", "eu"))
+
+
+def strays(broker):
+    """Whom the canaries were for that no link took, since the last time."""
+    return [json.loads(payload)["destination"] for key, payload in broker.take("strays") if key.endswith(".homeward.canary")]
+
+
+def test_daemons_follow_the_retirement(events):
+    """No canary goes to a region that is retired, from daemons that were not restarted."""
+    na, broker = events["na"], events.brokers["na"]
+    for name in ("na", "eu"):
+        eventually(lambda: any('added="" removed=ap' in line for line in follows(events[name])), within_s=30,
+                   what=f"{name} following the mesh file")
+    assert canaried(events) == {"eu"}
+    metrics = na.metrics()
+    assert 'homeward_mesh_canary_silent{region="eu"}' in metrics and 'region="ap"' not in "".join(
+        line for line in metrics.splitlines(keepends=True) if line.startswith("homeward_mesh_canary"))
+    strays(broker)
+    ages = [answer_age(events)]
+    # A canary to eu every two seconds: the age of its answers falls back each time.
+    eventually(lambda: ages.append(answer_age(events)) or sum(b < a for a, b in zip(ages, ages[1:])) >= 3, within_s=60,
+               every_s=0.2, what="three canaries")
+    assert "ap" not in strays(broker)
+    await_green(events)
+
+
+def test_a_bad_mesh_file_changes_nothing(events):
+    na, before = events["na"], events.brokers.mesh_file.read_text()
+    follow_count = len(follows(na))
+    events.brokers.mesh_file.write_text(before.replace('"regions"', '"regoins"', 1))
+    try:
+        refused = events.brokers.run("reload", *admin(events))
+        assert refused.returncode == 1 and f"{events.brokers.mesh_file}:" in refused.stderr, refused.stderr
+        assert "regoins" in refused.stderr and na.metric("homeward_config_last_reload_successful") == 0
+        eventually(lambda: "mesh_file_refused" in events["eu"].log(), within_s=30, what="a refusal without being asked")
+        assert canaried(events) == {"eu"} and len(follows(na)) == follow_count
+    finally:
+        events.brokers.mesh_file.write_text(before)
+    done = events.brokers.run("reload", *admin(events))
+    assert done.returncode == 0 and na.metric("homeward_config_last_reload_successful") == 1, done.stderr
+    await_green(events)
 
 
 def add_region(events, *arguments, **changes):
@@ -213,5 +271,9 @@ def test_a_region_is_added_when_its_broker_is_right(events):
     again = add_region(events, *admin(events), "--yes", "--wait", "60")
     assert again.returncode == 0 and "No difference" in again.stdout, again.stdout + again.stderr
     await_green(events)
+    for name, added in (("na", "ap"), ("eu", "ap"), ("ap", "eu,na")):  # nobody was restarted
+        eventually(lambda: any(f'added={added} removed=""' in line for line in follows(events[name])), within_s=30,
+                   what=f"{name} following the mesh file")
+    assert canaried(events) == {"ap", "eu"}
     done, _ = trace(events, "--to", "ap")
     assert done.returncode == 0, done.stdout + done.stderr

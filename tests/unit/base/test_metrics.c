@@ -94,6 +94,20 @@ static void gauges_move_and_take_any_double(void **state)
 	assert_has("\nd -Inf\n");
 }
 
+static void a_withdrawn_gauge_is_not_shown_until_it_is_set(void **state)
+{
+	struct metric *metric = metric_register(METRIC_GAUGE, "w", "Help.", "region");
+
+	(void)state;
+	metric_set(metric_series(metric, "eu", NULL), 1);
+	metric_set(metric_series(metric, "na", NULL), 2);
+	metric_withdraw(metric_series(metric, "eu", NULL));
+	assert_lacks("region=\"eu\"");
+	assert_has("\nw{region=\"na\"} 2\n");
+	metric_set(metric_series(metric, "eu", NULL), 3);
+	assert_has("\nw{region=\"eu\"} 3\n");
+}
+
 static void histogram_is_cumulative_in_seconds(void **state)
 {
 	struct metric_series *series = metric_series(
@@ -209,6 +223,7 @@ int main(void)
 		cmocka_unit_test_teardown(a_metric_without_series_is_not_written, forget),
 		cmocka_unit_test_teardown(label_values_are_escaped, forget),
 		cmocka_unit_test_teardown(gauges_move_and_take_any_double, forget),
+		cmocka_unit_test_teardown(a_withdrawn_gauge_is_not_shown_until_it_is_set, forget),
 		cmocka_unit_test_teardown(histogram_is_cumulative_in_seconds, forget),
 		cmocka_unit_test_teardown(histogram_without_labels, forget),
 		cmocka_unit_test_teardown(too_many_series_fold_into_other, forget),

@@ -142,16 +142,16 @@ static void silence_begins_after_eight_seconds_and_ends_with_a_word(void **state
 
 	peer = begin_pair(&world);
 	fake_clock_advance_ms(&world.clock, CANARY_SILENT_MS);
-	assert_false(canary_falls_silent(&world.canaries, peer, now(&world)));
+	assert_false(canary_falls_silent(peer, now(&world)));
 	fake_clock_advance_ms(&world.clock, 1);
-	assert_true(canary_falls_silent(&world.canaries, peer, now(&world)));
-	assert_false(canary_falls_silent(&world.canaries, peer, now(&world))); /* told once */
+	assert_true(canary_falls_silent(peer, now(&world)));
+	assert_false(canary_falls_silent(peer, now(&world))); /* told once */
 	assert_true(canary_heard(peer, now(&world)));
 	assert_false(canary_heard(peer, now(&world)));
 	fake_clock_advance_ms(&world.clock, CANARY_SILENT_MS);
-	assert_false(canary_falls_silent(&world.canaries, peer, now(&world)));
+	assert_false(canary_falls_silent(peer, now(&world)));
 	fake_clock_advance_ms(&world.clock, 1);
-	assert_true(canary_falls_silent(&world.canaries, peer, now(&world)));
+	assert_true(canary_falls_silent(peer, now(&world)));
 	end(&world);
 }
 
@@ -294,6 +294,60 @@ static void a_view_is_bounded_and_no_view_is_trusted(void **state)
 	end(&world);
 }
 
+static void who_stays_is_still_known_and_who_comes_is_new(void **state)
+{
+	struct world world;
+	struct canaries fresh;
+	struct mesh *mesh = fake_mesh(2, "");
+	struct canary_peer *peer;
+	json_t *view = json_pack("{s:i}", "alarms", 1);
+	uint64_t number;
+	(void)state;
+
+	begin(&world, 3, "r000");
+	canary_told(canaries_find(&world.canaries, "r001"), view, now(&world));
+	canary_told(canaries_find(&world.canaries, "r002"), view, now(&world));
+	json_decref(view);
+	number = canary_sent(&world.canaries, canaries_find(&world.canaries, "r001"), now(&world));
+	fake_clock_advance_ms(&world.clock, CANARY_SILENT_MS + 1);
+
+	/* r002 is retired. */
+	assert_int_equal(canaries_init(&fresh, mesh, "r000", INTERVAL_MS, now(&world)), STATUS_OK);
+	canaries_follow(&world.canaries, &fresh);
+	assert_int_equal(world.canaries.count, 1);
+	assert_null(canaries_find(&world.canaries, "r002"));
+	assert_int_equal(fresh.count, 1);
+	assert_string_equal(fresh.peers[0].region, "r002");
+	canaries_release(&fresh);
+	peer = canaries_find(&world.canaries, "r001");
+	assert_non_null(peer->view);
+	assert_true(canary_answered(peer, number, now(&world)));
+	assert_true(canary_falls_silent(peer, now(&world)));
+
+	/* And is added again: it is due at once, and nobody calls it silent for what was before. */
+	assert_int_equal(canaries_init(&fresh, world.mesh, "r000", INTERVAL_MS, now(&world)), STATUS_OK);
+	canaries_follow(&world.canaries, &fresh);
+	assert_int_equal(fresh.count, 0);
+	canaries_release(&fresh);
+	assert_true(canaries_find(&world.canaries, "r001")->is_silent);
+	peer = canaries_find(&world.canaries, "r002");
+	assert_null(peer->view);
+	assert_true(canary_is_due(peer, now(&world)));
+	assert_int_equal(canaries_next_ms(&world.canaries), 1000000 + INTERVAL_MS);
+	assert_false(canary_falls_silent(peer, now(&world)));
+	fake_clock_advance_ms(&world.clock, CANARY_SILENT_MS + 1);
+	assert_true(canary_falls_silent(peer, now(&world)));
+
+	/* This region is not in the file any more. */
+	assert_int_equal(canaries_init(&fresh, mesh, "r002", INTERVAL_MS, now(&world)), STATUS_OK);
+	canaries_follow(&world.canaries, &fresh);
+	assert_int_equal(world.canaries.count, 0);
+	assert_int_equal(canaries_next_ms(&world.canaries), INT64_MAX);
+	canaries_release(&fresh);
+	mesh_destroy(mesh);
+	end(&world);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -305,6 +359,7 @@ int main(void)
 		cmocka_unit_test(only_known_answers_count_and_once),
 		cmocka_unit_test(percentiles_are_of_the_window_alone),
 		cmocka_unit_test(the_matrix_is_made_of_everyones_word),
+		cmocka_unit_test(who_stays_is_still_known_and_who_comes_is_new),
 		cmocka_unit_test(a_view_is_bounded_and_no_view_is_trusted),
 	};
 
