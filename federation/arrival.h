@@ -23,6 +23,7 @@ struct arrival {
 	struct event event; /* while the verdict is EVENT_TAKE; of some that were not taken, for their source's sake */
 	const struct event_schema *schema;
 	bool is_written;
+	bool is_new;  /* the batch that wrote it knew none of its own from before: it was not passed on yet */
 	bool is_held; /* written, but not into the inbox: it waits for an earlier one */
 };
 

@@ -23,9 +23,11 @@
 #include "federation/receipts.h"
 
 static const char read_streams[] =
+	/* A probe for each: a join might read the whole table. */
 	"SELECT g.n, s.last FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]) WITH ORDINALITY"
-	" AS g(origin, source, subject, destination, n) JOIN homeward.streams s USING (origin, source, subject, "
-	"destination)";
+	" AS g(origin, source, subject, destination, n) CROSS JOIN LATERAL (SELECT last FROM homeward.streams t WHERE"
+	" (t.origin, t.source, t.subject, t.destination) = (g.origin, g.source, g.subject, g.destination) LIMIT 1) AS "
+	"s";
 static const char write_streams[] =
 	"INSERT INTO homeward.streams AS s (origin, source, subject, destination, last)"
 	" SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[])"
@@ -144,20 +146,9 @@ static enum status columns_run(struct worker *worker, struct columns *columns, c
 	return status;
 }
 
-bool inbox_array(const struct arrivals *arrivals, struct strbuf *array, uint64_t *count_out)
+bool inbox_has(const struct arrival *arrival)
 {
-	*count_out = 0;
-	strbuf_addc(array, '{');
-	for (size_t i = 0; i < arrivals->count; i++) {
-		const struct arrival *arrival = &arrivals->items[i];
-
-		if (!arrival_is_kept(arrival) || arrival->is_held)
-			continue;
-		database_array_add(array, arrival->body.data, arrival->body.length, *count_out == 0);
-		(*count_out)++;
-	}
-	strbuf_addc(array, '}');
-	return strbuf_ok(array);
+	return arrival_is_kept(arrival) && !arrival->is_held;
 }
 
 /* ---- order ---- */
@@ -240,21 +231,26 @@ static enum status write_taken(
 	struct strbuf array = STRBUF_INIT, late = STRBUF_INIT;
 	const char *parameters[2];
 	PGresult *result = NULL;
-	enum status status = inbox_array(arrivals, &array, &writing->events) ? STATUS_OK : STATUS_NO_MEMORY;
-	bool is_first = true;
+	enum status status = STATUS_OK;
 
+	strbuf_addc(&array, '{');
 	strbuf_addc(&late, '{');
 	for (size_t i = 0; i < arrivals->count; i++) {
-		if (!arrival_is_kept(&arrivals->items[i]) || arrivals->items[i].is_held)
+		const struct arrival *arrival = &arrivals->items[i];
+		bool is_first = writing->events == 0;
+
+		if (!inbox_has(arrival))
 			continue;
+		writing->events++;
+		database_array_add(&array, arrival->body.data, arrival->body.length, is_first);
 		strbuf_adds(&late, is_first ? "" : ",");
 		strbuf_addc(&late, writing->items[i].verdict == ORDER_LATE ? 't' : 'f');
-		is_first = false;
 	}
+	strbuf_addc(&array, '}');
 	strbuf_addc(&late, '}');
 	parameters[0] = array.data;
 	parameters[1] = late.data;
-	if (!strbuf_ok(&late))
+	if (!strbuf_ok(&array) || !strbuf_ok(&late))
 		status = STATUS_NO_MEMORY;
 	if (status == STATUS_OK && writing->events > 0)
 		status = database_session_query(
@@ -349,7 +345,7 @@ static void count_duplicates(struct worker *worker, const struct arrivals *arriv
 	json_t *written;
 
 	for (size_t i = 0; writing->written < writing->events && i < arrivals->count; i++)
-		if (arrival_is_kept(&arrivals->items[i]) && !arrivals->items[i].is_held)
+		if (inbox_has(&arrivals->items[i]))
 			canary_count(worker->canary, arrivals->items[i].event.origin, CANARY_DUPLICATES, 1);
 	json_object_foreach(writing->written_by, origin, written)
 	{
@@ -374,6 +370,8 @@ static enum status write_batch(struct worker *worker, struct arrivals *arrivals,
 		status = write_other(worker, &arrivals->items[i], why);
 	status = inbox_end(worker, status, why);
 	if (status == STATUS_OK) {
+		for (size_t i = 0; i < arrivals->count; i++)
+			arrivals->items[i].is_new = inbox_has(&arrivals->items[i]) && writing.written == writing.events;
 		inbox_count("taken", writing.written);
 		inbox_count("late", writing.late);
 		inbox_count("held", writing.held);

@@ -13,18 +13,18 @@
 #define INBOX_BEGIN "BEGIN; SELECT pg_advisory_xact_lock(7451038219046513)"
 
 /*
- * The arrivals are brought into the order in which they were taken, and told which of them are held.  What fails by
+ * The arrivals are brought into the order in which they were taken, and told which of them are held and which are new.  What fails by
  * itself becomes a dead letter.  Other than STATUS_OK: the database is away.
  */
 MUST_CHECK enum status inbox_write(struct worker *worker, struct arrivals *arrivals, struct strbuf *why);
+/* It is in the inbox by now. */
+bool inbox_has(const struct arrival *arrival);
 
 /* COMMIT, or when status is not STATUS_OK, ROLLBACK; returns what became of it. */
 MUST_CHECK enum status inbox_end(struct worker *worker, enum status status, struct strbuf *why);
 /* Of one row's own making: with others it might succeed. */
 bool inbox_is_data_fault(enum status status);
 
-/* A PostgreSQL array of the envelopes that are in the inbox by now. */
-bool inbox_array(const struct arrivals *arrivals, struct strbuf *array, uint64_t *count_out);
 void inbox_count(const char *outcome, uint64_t amount);
 
 #endif

@@ -156,7 +156,8 @@ enum status receipts_take(struct worker *worker, const struct event *receipt, st
 	if (text != NULL)
 		status = database_session_query(
 			worker->session, mark_receipted, parameters, 3, WORKER_QUERY_MS, &result, why);
-	if (status == STATUS_OK)
+	/* What is of no row sent to this region alone may be of a broadcast. */
+	if (status == STATUS_OK && strtoull(PQcmdTuples(result), NULL, 10) < json_array_size(events))
 		status = broadcasts_receipted(worker, receipt->origin, text, why);
 	if (status == STATUS_OK)
 		metric_add(
