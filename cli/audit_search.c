@@ -67,33 +67,26 @@ static int search_index(
 	const struct command_line *line, const struct audit_filter *filter, const char *subject, int64_t limit)
 {
 	struct search search = { NULL, limit, false };
-	struct strbuf subjects = STRBUF_INIT, why = STRBUF_INIT;
-	struct database_session *session = NULL;
-	struct settings *settings = NULL;
-	int exit_code = command_database(line, &settings, &session);
+	struct strbuf subjects = STRBUF_INIT;
+	struct command_work work;
 	enum status status = STATUS_OK;
 
-	if (exit_code != EXIT_CODE_OK)
+	if (!command_work_open(&work, line))
 		goto out;
 	if (subject != NULL)
-		status = audit_subject_array(settings, session, subject, &subjects, &why);
+		status = audit_subject_array(work.settings, work.session, subject, &subjects, &work.why);
 	if (status == STATUS_OK) {
 		search.output = output_create(stdout, line->format, columns, COLUMN_COUNT);
-		status = audit_query(session, selected, "ORDER BY at, exchange, kind", filter,
-			subject != NULL ? subjects.data : NULL, show_row, &search, &why);
-		exit_code = output_finish(search.output);
+		status = audit_query(work.session, selected, "ORDER BY at, exchange, kind", filter,
+			subject != NULL ? subjects.data : NULL, show_row, &search, &work.why);
+		work.exit_code = output_finish(search.output);
 	}
-	if (status != STATUS_OK)
-		exit_code = command_fail(command_exit_code(status), "%s", why.data);
-	else if (search.was_cut)
+	if (command_work_succeeds(&work, status) && search.was_cut)
 		fprintf(stderr, "homeward: more than %lld entries; narrow the search, or give --limit or -o csv\n",
 			(long long)limit);
 out:
-	database_session_close(session);
-	settings_destroy(settings);
 	strbuf_release(&subjects);
-	strbuf_release(&why);
-	return exit_code;
+	return command_work_finish(&work);
 }
 
 int audit_search(int argc, char **argv)
@@ -166,11 +159,9 @@ int audit_report_daily(int argc, char **argv)
 		{ "decision", OUTPUT_TEXT },
 		{ "count", OUTPUT_NUMBER },
 	};
-	struct database_session *session = NULL;
-	struct strbuf why = STRBUF_INIT;
 	struct audit_filter filter;
 	struct command_line line;
-	int exit_code;
+	struct command_work work;
 
 	audit_filter_init(&filter);
 	command_line_begin(&line, &usage, argc, argv);
@@ -180,22 +171,18 @@ int audit_report_daily(int argc, char **argv)
 	}
 	if (!command_line_expect(&line, 0, 0))
 		return line.exit_code;
-	exit_code = command_database(&line, NULL, &session);
-	if (exit_code == EXIT_CODE_OK) {
+	if (command_work_open(&work, &line)) {
 		struct output *output = output_create(stdout, line.format, counted, 8);
-		enum status status = audit_query(session,
+		enum status status = audit_query(work.session,
 			"to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD'), peer, kind, type, purpose, rules, decision, "
 			"count(*)",
 			"GROUP BY 1, 2, 3, 4, 5, 6, 7 ORDER BY 1, 2, 3, 4, 5, 6, 7", &filter, NULL, show_count, output,
-			&why);
+			&work.why);
 
-		exit_code = output_finish(output);
-		if (status != STATUS_OK)
-			exit_code = command_fail(command_exit_code(status), "%s", why.data);
+		work.exit_code = output_finish(output);
+		(void)command_work_succeeds(&work, status);
 	}
-	database_session_close(session);
-	strbuf_release(&why);
-	return exit_code;
+	return command_work_finish(&work);
 }
 
 /* ---- hash ---- */
@@ -217,31 +204,18 @@ int audit_hash(int argc, char **argv)
 		"under each epoch's that is kept.  After an erasure there is none of its own any more.",
 		options, "homeward audit hash token 04A2B3C4D5E6F7\n" };
 	static const struct output_column shown[] = { { "pseudonym", OUTPUT_TEXT }, { "key", OUTPUT_TEXT } };
-	struct strbuf subject = STRBUF_INIT, why = STRBUF_INIT;
-	struct database_session *session = NULL;
-	struct settings *settings = NULL;
-	struct command_line line;
+	struct strbuf subject = STRBUF_INIT;
+	struct command_work work;
 	enum status status;
-	int exit_code;
 
-	command_line_begin(&line, &usage, argc, argv);
-	while (command_line_next(&line) != COMMAND_LINE_END)
-		;
-	if (!command_line_expect(&line, 2, 2))
-		return line.exit_code;
-	exit_code = command_database(&line, &settings, &session);
-	if (exit_code == EXIT_CODE_OK) {
-		struct output *output = output_create(stdout, line.format, shown, 2);
+	if (command_work_begin(&work, &usage, argc, argv, 2)) {
+		struct output *output = output_create(stdout, work.line.format, shown, 2);
 
-		strbuf_addf(&subject, "%s/%s", line.arguments[0], line.arguments[1]);
-		status = audit_subject_each(settings, session, subject.data, show_subject, output, &why);
-		exit_code = output_finish(output);
-		if (status != STATUS_OK)
-			exit_code = command_fail(command_exit_code(status), "%s", why.data);
+		strbuf_addf(&subject, "%s/%s", work.line.arguments[0], work.line.arguments[1]);
+		status = audit_subject_each(work.settings, work.session, subject.data, show_subject, output, &work.why);
+		work.exit_code = output_finish(output);
+		(void)command_work_succeeds(&work, status);
 	}
-	database_session_close(session);
-	settings_destroy(settings);
 	strbuf_release(&subject);
-	strbuf_release(&why);
-	return exit_code;
+	return command_work_finish(&work);
 }

@@ -25,9 +25,9 @@ static int run_add(int argc, char **argv)
 		"Lets a service ask, and prints its bearer token.  The token is shown this once only:\n"
 		"the database keeps a hash of it.  Exit code 1: there is a caller of that name.",
 		options, "homeward callers add charging --purposes charge.authorize,session.view > charging.token\n" };
-	struct database_session *session = NULL;
 	struct strbuf why = STRBUF_INIT;
 	struct caller caller = { .may_write = false };
+	struct command_work work;
 	char token[CALLER_TOKEN_SIZE];
 	struct command_line line;
 
@@ -49,18 +49,12 @@ static int run_add(int argc, char **argv)
 		strbuf_release(&why);
 		return line.exit_code;
 	}
-	int exit_code = command_database(&line, NULL, &session);
-	if (exit_code == EXIT_CODE_OK) {
-		status = caller_add(session, &caller, token, &why);
-		if (status == STATUS_OK)
-			printf("%s\n", token);
-		else
-			exit_code = command_fail(command_exit_code(status), "%s", why.data);
-	}
-	explicit_bzero(token, sizeof(token));
-	database_session_close(session);
 	strbuf_release(&why);
-	return exit_code;
+	if (command_work_open(&work, &line) &&
+		command_work_succeeds(&work, caller_add(work.session, &caller, token, &work.why)))
+		printf("%s\n", token);
+	explicit_bzero(token, sizeof(token));
+	return command_work_finish(&work);
 }
 
 static int run_ls(int argc, char **argv)
@@ -78,36 +72,11 @@ static int run_ls(int argc, char **argv)
 		{ "may_write", OUTPUT_BOOLEAN },
 		{ "created_at", OUTPUT_TEXT },
 	};
-	struct database_session *session = NULL;
-	struct strbuf why = STRBUF_INIT;
-	PGresult *rows = NULL;
-	struct command_line line;
 
-	command_line_begin(&line, &usage, argc, argv);
-	(void)command_line_next(&line);
-	if (!command_line_expect(&line, 0, 0))
-		return line.exit_code;
-	int exit_code = command_database(&line, NULL, &session);
-	if (exit_code != EXIT_CODE_OK)
-		return exit_code;
-	enum status status = database_session_query(session,
+	return command_show_table(&usage, argc, argv,
 		"SELECT name, array_to_string(purposes, ','), CASE WHEN may_write THEN 'true' ELSE 'false' END,"
 		" " DATABASE_TIME_S("created_at") " FROM homeward.callers ORDER BY name",
-		NULL, 0, COMMAND_STATEMENT_MS, &rows, &why);
-	if (status == STATUS_OK) {
-		struct output *output = output_create(stdout, line.format, columns, 4);
-
-		for (int i = 0; i < PQntuples(rows); i++)
-			output_row(output, (const char *const[]){ PQgetvalue(rows, i, 0), PQgetvalue(rows, i, 1),
-						   PQgetvalue(rows, i, 2), PQgetvalue(rows, i, 3) });
-		exit_code = output_finish(output);
-	} else {
-		exit_code = command_fail(command_exit_code(status), "%s", why.data);
-	}
-	PQclear(rows);
-	database_session_close(session);
-	strbuf_release(&why);
-	return exit_code;
+		columns, 4);
 }
 
 static int run_rm(int argc, char **argv)
@@ -116,30 +85,17 @@ static int run_rm(int argc, char **argv)
 	static const struct command_usage usage = { "homeward callers rm", "NAME",
 		"Forgets a caller: its token is refused from now on.  Exit code 1: there is none of that name.",
 		options, "homeward callers rm charging\n" };
-	struct database_session *session = NULL;
-	struct strbuf why = STRBUF_INIT;
-	PGresult *rows = NULL;
-	struct command_line line;
+	struct command_work work;
 
-	command_line_begin(&line, &usage, argc, argv);
-	(void)command_line_next(&line);
-	if (!command_line_expect(&line, 1, 1))
-		return line.exit_code;
-	int exit_code = command_database(&line, NULL, &session);
-	if (exit_code != EXIT_CODE_OK)
-		return exit_code;
-	const char *const parameters[] = { line.arguments[0] };
-	enum status status = database_session_query(session,
-		"DELETE FROM homeward.callers WHERE name = $1 RETURNING name", parameters, 1, COMMAND_STATEMENT_MS,
-		&rows, &why);
-	if (status != STATUS_OK)
-		exit_code = command_fail(command_exit_code(status), "%s", why.data);
-	else if (PQntuples(rows) == 0)
-		exit_code = command_fail(EXIT_CODE_FAILED, "there is no caller \"%s\"", line.arguments[0]);
-	PQclear(rows);
-	database_session_close(session);
-	strbuf_release(&why);
-	return exit_code;
+	if (command_work_begin(&work, &usage, argc, argv, 1)) {
+		const char *const parameters[] = { work.line.arguments[0] };
+
+		if (command_work_query(
+			    &work, "DELETE FROM homeward.callers WHERE name = $1 RETURNING name", parameters, 1) &&
+			PQntuples(work.rows) == 0)
+			work.exit_code = command_fail(EXIT_CODE_FAILED, "there is no caller \"%s\"", parameters[0]);
+	}
+	return command_work_finish(&work);
 }
 
 int command_callers(int argc, char **argv)

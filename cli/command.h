@@ -141,6 +141,35 @@ int command_settings(const char *path, struct settings **settings_out);
 /* Opens the settings' database and, when `settings_out` is not NULL, hands the settings over as well. */
 int command_database(
 	const struct command_line *line, struct settings **settings_out, struct database_session **session_out);
+/* What a command with a database works with: opened by one of two, ended by command_work_finish in any case. */
+struct command_work {
+	struct command_line line;
+	struct settings *settings;
+	struct database_session *session;
+	PGresult *rows; /* of the last query */
+	struct strbuf why;
+	int exit_code;
+};
+/* Reads a line without options of the command's own, with so many arguments, and opens.  False: only finish it. */
+bool command_work_begin(
+	struct command_work *work, const struct command_usage *usage, int argc, char **argv, int arguments);
+/* The same for a line that was read. */
+bool command_work_open(struct command_work *work, const struct command_line *line);
+/* False unless it is STATUS_OK, after saying what is in `why`. */
+bool command_work_succeeds(struct command_work *work, enum status status);
+bool command_work_query(struct command_work *work, const char *sql, const char *const *parameters, int count);
+/* Shows the first rows as they are. */
+void command_work_show(struct command_work *work, int row_count, const struct output_column *columns, size_t count);
+/* Closes it; the exit code. */
+int command_work_finish(struct command_work *work);
+#define COMMAND_COLUMNS_MAX 12
+/* A whole command: shows the rows of one statement. */
+int command_show_rows(const struct command_line *line, const char *sql, const char *const *parameters, int count,
+	const struct output_column *columns, size_t column_count);
+/* The same for a command that takes no more than a configuration and a format. */
+int command_show_table(const struct command_usage *usage, int argc, char **argv, const char *sql,
+	const struct output_column *columns, size_t column_count);
+
 /* The name nearest to `wanted`, or NULL when none is near (edit distance over a third of its length). */
 const char *command_nearest(const char *wanted, const char *const *names, size_t count);
 

@@ -10,15 +10,6 @@
 
 #include "cli/command.h"
 
-#define EVENTS_COLUMNS_MAX 12
-
-/* Rows of one statement, as they are. */
-int events_show_rows(const struct command_line *line, const char *sql, const char *const *parameters, int count,
-	const struct output_column *columns, size_t column_count);
-/* A command that takes no more than a configuration and a format. */
-int events_show_table(const struct command_usage *usage, int argc, char **argv, const char *sql,
-	const struct output_column *columns, size_t column_count);
-
 /* One line for people of {"number", "event"}: its number, time, type, and what it says. */
 void events_print(const json_t *row);
 

@@ -74,6 +74,6 @@ int command_events_ledger(int argc, char **argv)
 		return line.exit_code;
 	(void)snprintf(limit, sizeof(limit), "%lld", (long long)number);
 	if (is_ids)
-		return events_show_rows(&line, read_names, parameters, 2, names, sizeof(names) / sizeof(names[0]));
-	return events_show_rows(&line, read_windows, parameters, 2, windows, sizeof(windows) / sizeof(windows[0]));
+		return command_show_rows(&line, read_names, parameters, 2, names, sizeof(names) / sizeof(names[0]));
+	return command_show_rows(&line, read_windows, parameters, 2, windows, sizeof(windows) / sizeof(windows[0]));
 }

@@ -78,10 +78,8 @@ int command_events_resend(int argc, char **argv)
 		"applied already, and this was not confirmed.",
 		options, "homeward events resend 7f1c0a5e-8a54-4a53-9d0f-3f0b8c0f2a11\n" };
 	const char *source = "", *confirm = NULL;
-	struct database_session *session = NULL;
-	struct strbuf why = STRBUF_INIT;
 	struct command_line line;
-	int exit_code;
+	struct command_work work;
 
 	command_line_begin(&line, &usage, argc, argv);
 	for (int id; (id = command_line_next(&line)) != COMMAND_LINE_END;) {
@@ -92,10 +90,7 @@ int command_events_resend(int argc, char **argv)
 	}
 	if (!command_line_expect(&line, 1, 1))
 		return line.exit_code;
-	exit_code = command_database(&line, NULL, &session);
-	if (exit_code == EXIT_CODE_OK)
-		exit_code = resend(session, line.arguments[0], source, confirm, &why);
-	database_session_close(session);
-	strbuf_release(&why);
-	return exit_code;
+	if (command_work_open(&work, &line))
+		work.exit_code = resend(work.session, line.arguments[0], source, confirm, &work.why);
+	return command_work_finish(&work);
 }

@@ -18,50 +18,6 @@ enum { OPTION_LIMIT = COMMAND_ID_FIRST, OPTION_REASON, OPTION_CONFIRM };
 #define SEQ_SIZE 24
 #define AT DATABASE_TIME_S("at")
 
-int events_show_rows(const struct command_line *line, const char *sql, const char *const *parameters, int count,
-	const struct output_column *columns, size_t column_count)
-{
-	struct database_session *session = NULL;
-	struct strbuf why = STRBUF_INIT;
-	PGresult *rows = NULL;
-	int exit_code = command_database(line, NULL, &session);
-
-	if (exit_code != EXIT_CODE_OK)
-		return exit_code;
-	enum status status = database_session_query(session, sql, parameters, count, COMMAND_STATEMENT_MS, &rows, &why);
-	if (status == STATUS_OK) {
-		struct output *output = output_create(stdout, line->format, columns, column_count);
-
-		for (int i = 0; i < PQntuples(rows); i++) {
-			const char *cells[EVENTS_COLUMNS_MAX] = { NULL };
-
-			for (size_t j = 0; j < column_count; j++)
-				cells[j] = PQgetisnull(rows, i, (int)j) ? NULL : PQgetvalue(rows, i, (int)j);
-			output_row(output, cells);
-		}
-		exit_code = output_finish(output);
-	} else {
-		exit_code = command_fail(command_exit_code(status), "%s", why.data);
-	}
-	PQclear(rows);
-	database_session_close(session);
-	strbuf_release(&why);
-	return exit_code;
-}
-
-int events_show_table(const struct command_usage *usage, int argc, char **argv, const char *sql,
-	const struct output_column *columns, size_t column_count)
-{
-	struct command_line line;
-
-	command_line_begin(&line, usage, argc, argv);
-	while (command_line_next(&line) != COMMAND_LINE_END)
-		continue;
-	if (!command_line_expect(&line, 0, 0))
-		return line.exit_code;
-	return events_show_rows(&line, sql, NULL, 0, columns, column_count);
-}
-
 static const struct command_option only_common[] = {
 	COMMAND_OPTION_CONFIG,
 	COMMAND_OPTION_OUTPUT,
@@ -80,7 +36,7 @@ int command_events_outbox(int argc, char **argv)
 	static const struct output_column columns[] = { { "destination", OUTPUT_TEXT }, { "state", OUTPUT_TEXT },
 		{ "events", OUTPUT_NUMBER }, { "oldest_s", OUTPUT_NUMBER } };
 
-	return events_show_table(&usage, argc, argv,
+	return command_show_table(&usage, argc, argv,
 		"SELECT destination, state, count(*), greatest(0, extract(epoch FROM now() - min(created_at)))::bigint"
 		" FROM (SELECT destination, created_at, CASE WHEN refused_at IS NOT NULL THEN 'refused'"
 		" WHEN receipt = 'refused' THEN 'refused_there' WHEN receipted_at IS NOT NULL THEN receipt"
@@ -102,7 +58,7 @@ int command_events_inbox(int argc, char **argv)
 		{ "events", OUTPUT_NUMBER }, { "undelivered", OUTPUT_NUMBER }, { "oldest_s", OUTPUT_NUMBER },
 		{ "newest_s", OUTPUT_NUMBER } };
 
-	return events_show_table(&usage, argc, argv,
+	return command_show_table(&usage, argc, argv,
 		"SELECT origin, type, count(*), count(*) FILTER (WHERE delivered_at IS NULL),"
 		" greatest(0, extract(epoch FROM now() - min(received_at)))::bigint,"
 		" greatest(0, extract(epoch FROM now() - max(received_at)))::bigint"
@@ -142,7 +98,7 @@ static int run_ls(int argc, char **argv)
 		return line.exit_code;
 	(void)snprintf(limit, sizeof(limit), "%lld", (long long)number);
 	parameters[1] = limit;
-	return events_show_rows(&line,
+	return command_show_rows(&line,
 		"SELECT seq, " AT ", reason, routing_key,"
 		" length(body), detail FROM homeward.dead_letters WHERE $1 = '' OR reason = $1"
 		" ORDER BY seq DESC LIMIT $2::bigint",

@@ -56,7 +56,7 @@ static int run_ls(int argc, char **argv)
 		{ "last_s", OUTPUT_NUMBER }, { "delivered", OUTPUT_NUMBER }, { "failures", OUTPUT_NUMBER },
 		{ "dead", OUTPUT_NUMBER } };
 
-	return events_show_table(&usage, argc, argv,
+	return command_show_table(&usage, argc, argv,
 		"SELECT w.name, CASE WHEN NOT is_configured THEN 'removed' WHEN paused_at IS NOT NULL THEN 'paused: ' "
 		"||"
 		" pause_reason WHEN last <> '' AND last NOT LIKE '2__' THEN 'failing' ELSE 'running' END, d.pending,"
@@ -70,33 +70,20 @@ static int run_ls(int argc, char **argv)
 /* A statement about the one webhook named; said: a line with its name, and how many events it is about. */
 static int change(const struct command_usage *usage, int argc, char **argv, const char *sql, const char *said)
 {
-	struct database_session *session = NULL;
-	struct strbuf why = STRBUF_INIT;
-	const char *parameters[1];
-	struct command_line line;
-	PGresult *rows = NULL;
-	int exit_code;
+	struct command_work work;
 
-	command_line_begin(&line, usage, argc, argv);
-	while (command_line_next(&line) != COMMAND_LINE_END)
-		continue;
-	if (!command_line_expect(&line, 1, 1))
-		return line.exit_code;
-	exit_code = command_database(&line, NULL, &session);
-	if (exit_code != EXIT_CODE_OK)
-		return exit_code;
-	parameters[0] = line.arguments[0];
-	enum status status = database_session_query(session, sql, parameters, 1, COMMAND_STATEMENT_MS, &rows, &why);
-	if (status != STATUS_OK)
-		exit_code = command_fail(command_exit_code(status), "%s", why.data);
-	else if (strcmp(PQgetvalue(rows, 0, 0), "0") == 0)
-		exit_code = command_fail(EXIT_CODE_FAILED, "there is no webhook %s", line.arguments[0]);
-	else
-		printf("%s %s: %s waiting\n", line.arguments[0], said, PQgetvalue(rows, 0, 1));
-	PQclear(rows);
-	database_session_close(session);
-	strbuf_release(&why);
-	return exit_code;
+	if (command_work_begin(&work, usage, argc, argv, 1)) {
+		const char *const parameters[] = { work.line.arguments[0] };
+
+		if (command_work_query(&work, sql, parameters, 1)) {
+			if (strcmp(PQgetvalue(work.rows, 0, 0), "0") == 0)
+				work.exit_code = command_fail(
+					EXIT_CODE_FAILED, "there is no webhook %s", parameters[0]);
+			else
+				printf("%s %s: %s waiting\n", parameters[0], said, PQgetvalue(work.rows, 0, 1));
+		}
+	}
+	return command_work_finish(&work);
 }
 
 static int run_pause(int argc, char **argv)

@@ -70,23 +70,11 @@ static int count_crossings(const struct ropa *ropa, json_t *report)
 {
 	const char *const parameters[] = { ropa->from[0] != '\0' ? ropa->from : NULL,
 		ropa->to[0] != '\0' ? ropa->to : NULL };
-	struct database_session *session = NULL;
-	struct strbuf why = STRBUF_INIT;
-	PGresult *rows = NULL;
-	enum status status;
-	int exit_code = command_database(&ropa->line, NULL, &session);
+	struct command_work work;
 
-	if (exit_code != EXIT_CODE_OK)
-		return exit_code;
-	status = database_session_query(session, counts_sql, parameters, 2, COMMAND_STATEMENT_MS, &rows, &why);
-	if (status == STATUS_OK)
-		add_counts(report, rows);
-	else
-		exit_code = command_fail(command_exit_code(status), "%s", why.data);
-	PQclear(rows);
-	strbuf_release(&why);
-	database_session_close(session);
-	return exit_code;
+	if (command_work_open(&work, &ropa->line) && command_work_query(&work, counts_sql, parameters, 2))
+		add_counts(report, work.rows);
+	return command_work_finish(&work);
 }
 
 /* ---- for people ---- */

@@ -54,57 +54,13 @@ enum status routes_check_row(const struct settings *settings, const char *type, 
 	return status;
 }
 
-/* What every subcommand ends with. */
-struct work {
-	struct settings *settings;
-	struct database_session *session;
-	PGresult *rows;
-	struct strbuf why;
-	int exit_code;
+static const struct output_column columns[] = {
+	{ "type", OUTPUT_TEXT },
+	{ "kind", OUTPUT_TEXT },
+	{ "key", OUTPUT_TEXT },
+	{ "region", OUTPUT_TEXT },
 };
-
-static bool begin(struct work *work, const struct command_line *line)
-{
-	*work = (struct work){ .exit_code = EXIT_CODE_OK };
-	strbuf_init(&work->why);
-	work->exit_code = command_database(line, &work->settings, &work->session);
-	return work->exit_code == EXIT_CODE_OK;
-}
-
-static int finish(struct work *work)
-{
-	PQclear(work->rows);
-	database_session_close(work->session);
-	settings_destroy(work->settings);
-	strbuf_release(&work->why);
-	return work->exit_code;
-}
-
-static bool query(struct work *work, const char *sql, const char *const *parameters, int count)
-{
-	enum status status = database_session_query(
-		work->session, sql, parameters, count, COMMAND_STATEMENT_MS, &work->rows, &work->why);
-
-	if (status != STATUS_OK)
-		work->exit_code = command_fail(command_exit_code(status), "%s", work->why.data);
-	return status == STATUS_OK;
-}
-
-static int show_rows(const PGresult *rows, int count, enum output_format format)
-{
-	static const struct output_column columns[] = {
-		{ "type", OUTPUT_TEXT },
-		{ "kind", OUTPUT_TEXT },
-		{ "key", OUTPUT_TEXT },
-		{ "region", OUTPUT_TEXT },
-	};
-	struct output *output = output_create(stdout, format, columns, 4);
-
-	for (int i = 0; i < count; i++)
-		output_row(output, (const char *const[]){ PQgetvalue(rows, i, 0), PQgetvalue(rows, i, 1),
-					   PQgetvalue(rows, i, 2), PQgetvalue(rows, i, 3) });
-	return output_finish(output);
-}
+enum { COLUMN_COUNT = sizeof(columns) / sizeof(columns[0]) };
 
 static int run_ls(int argc, char **argv)
 {
@@ -123,7 +79,7 @@ static int run_ls(int argc, char **argv)
 	const char *type = NULL, *kind = NULL, *region = NULL;
 	int64_t limit = LIMIT_DEFAULT;
 	struct command_line line;
-	struct work work;
+	struct command_work work;
 	char limit_text[24];
 	int count;
 
@@ -140,18 +96,18 @@ static int run_ls(int argc, char **argv)
 	snprintf(limit_text, sizeof(limit_text), "%lld", (long long)limit + 1);
 	const char *const parameters[] = { type, kind, region, limit_text };
 
-	if (begin(&work, &line) &&
-		query(&work,
+	if (command_work_open(&work, &line) &&
+		command_work_query(&work,
 			"SELECT type, kind, key, region FROM homeward.routes WHERE ($1::text IS NULL OR type = $1)"
 			" AND ($2::text IS NULL OR kind = $2) AND ($3::text IS NULL OR region = $3)"
 			" ORDER BY type, kind, key LIMIT $4::bigint",
 			parameters, 4)) {
 		count = PQntuples(work.rows) > limit ? (int)limit : PQntuples(work.rows);
-		work.exit_code = show_rows(work.rows, count, line.format);
+		command_work_show(&work, count, columns, COLUMN_COUNT);
 		if (PQntuples(work.rows) > limit)
 			fprintf(stderr, "homeward: there are more; --limit shows more of them\n");
 	}
-	return finish(&work);
+	return command_work_finish(&work);
 }
 
 /* The rows that speak for an id, the one that decides first. */
@@ -160,8 +116,9 @@ static int run_ls(int argc, char **argv)
 	" ((kind = 'exact' AND key = $2) OR (kind = 'prefix' AND starts_with($2, key)))"                               \
 	" ORDER BY kind, octet_length(key) DESC"
 
-static bool find_rows(struct work *work, char **arguments, struct object_id *object)
+static bool find_rows(struct command_work *work, struct object_id *object)
 {
+	char **arguments = work->line.arguments;
 	const struct settings_type *type = known_type(work->settings, arguments[0], &work->why);
 
 	if (type == NULL || object_id_make(arguments[0], arguments[1], strlen(arguments[1]), type->id_format, object,
@@ -171,7 +128,7 @@ static bool find_rows(struct work *work, char **arguments, struct object_id *obj
 	}
 	const char *const parameters[] = { object->type, object->id };
 
-	return query(work, DECIDING_ROWS, parameters, 2);
+	return command_work_query(work, DECIDING_ROWS, parameters, 2);
 }
 
 static int run_get(int argc, char **argv)
@@ -184,20 +141,15 @@ static int run_get(int argc, char **argv)
 	static const struct command_usage usage = { "homeward routes get", "TYPE ID",
 		"Shows the rows that speak for an id, the one that decides first.  Exit code 1: there is none.",
 		options, "homeward routes get token NL-TNM-C00122045-K\n" };
-	struct command_line line;
 	struct object_id object;
-	struct work work;
+	struct command_work work;
 
-	command_line_begin(&line, &usage, argc, argv);
-	(void)command_line_next(&line);
-	if (!command_line_expect(&line, 2, 2))
-		return line.exit_code;
-	if (begin(&work, &line) && find_rows(&work, line.arguments, &object)) {
-		work.exit_code = show_rows(work.rows, PQntuples(work.rows), line.format);
+	if (command_work_begin(&work, &usage, argc, argv, 2) && find_rows(&work, &object)) {
+		command_work_show(&work, PQntuples(work.rows), columns, COLUMN_COUNT);
 		if (PQntuples(work.rows) == 0 && work.exit_code == EXIT_CODE_OK)
 			work.exit_code = EXIT_CODE_FAILED;
 	}
-	return finish(&work);
+	return command_work_finish(&work);
 }
 
 static int run_simulate(int argc, char **argv)
@@ -211,7 +163,7 @@ static int run_simulate(int argc, char **argv)
 		"Says where a lookup of this id would go, without going there: its canonical form, the row that\n"
 		"decides, its home, and whether it would cross a border.  Exit code 1: it has no home.",
 		options, "homeward routes simulate token nl-tnm-012204-5\n" };
-	static const struct output_column columns[] = {
+	static const struct output_column found[] = {
 		{ "type", OUTPUT_TEXT },
 		{ "canonical", OUTPUT_TEXT },
 		{ "found", OUTPUT_TEXT },
@@ -219,19 +171,14 @@ static int run_simulate(int argc, char **argv)
 		{ "home", OUTPUT_TEXT },
 		{ "crosses_border", OUTPUT_BOOLEAN },
 	};
-	struct command_line line;
 	struct object_id object;
-	struct work work;
+	struct command_work work;
 
-	command_line_begin(&line, &usage, argc, argv);
-	(void)command_line_next(&line);
-	if (!command_line_expect(&line, 2, 2))
-		return line.exit_code;
-	if (begin(&work, &line) && find_rows(&work, line.arguments, &object)) {
+	if (command_work_begin(&work, &usage, argc, argv, 2) && find_rows(&work, &object)) {
 		bool is_found = PQntuples(work.rows) > 0;
 		const char *home = is_found ? PQgetvalue(work.rows, 0, 3) : NULL;
 		bool crosses = is_found && strcmp(home, work.settings->region) != 0;
-		struct output *output = output_create(stdout, line.format, columns, 6);
+		struct output *output = output_create(stdout, work.line.format, found, 6);
 
 		output_row(output,
 			(const char *const[]){ object.type, object.id, is_found ? PQgetvalue(work.rows, 0, 1) : "none",
@@ -242,7 +189,19 @@ static int run_simulate(int argc, char **argv)
 		if (crosses && settings_peer(work.settings, home) == NULL)
 			fprintf(stderr, "homeward: the settings have no peer \"%s\": the lookup would fail\n", home);
 	}
-	return finish(&work);
+	return command_work_finish(&work);
+}
+
+/* The route that the arguments name, at home in `region`. */
+static bool check_row(struct command_work *work, const char *region, struct route *route_out)
+{
+	char **arguments = work->line.arguments;
+
+	if (routes_check_row(work->settings, arguments[0], arguments[1], arguments[2], region, route_out, &work->why) ==
+		STATUS_OK)
+		return true;
+	work->exit_code = command_fail(EXIT_CODE_DATA, "%s", work->why.data);
+	return false;
 }
 
 static int run_add(int argc, char **argv)
@@ -254,31 +213,21 @@ static int run_add(int argc, char **argv)
 		options,
 		"homeward routes add token exact NL-TNM-C00122045-K eu\n"
 		"homeward routes add token prefix NL-TNM eu\n" };
-	struct command_line line;
+	struct command_work work;
 	struct route route;
-	struct work work;
 
-	command_line_begin(&line, &usage, argc, argv);
-	(void)command_line_next(&line);
-	if (!command_line_expect(&line, 4, 4))
-		return line.exit_code;
-	if (!begin(&work, &line))
-		return finish(&work);
-	if (routes_check_row(work.settings, line.arguments[0], line.arguments[1], line.arguments[2], line.arguments[3],
-		    &route, &work.why) != STATUS_OK) {
-		work.exit_code = command_fail(EXIT_CODE_DATA, "%s", work.why.data);
-		return finish(&work);
-	}
+	if (!command_work_begin(&work, &usage, argc, argv, 4) || !check_row(&work, work.line.arguments[3], &route))
+		return command_work_finish(&work);
 	if (strcmp(route.region, work.settings->region) != 0 && settings_peer(work.settings, route.region) == NULL)
 		fprintf(stderr, "homeward: note: the settings have no peer \"%s\"\n", route.region);
-	const char *const parameters[] = { route.type, line.arguments[1], route.key, route.region };
+	const char *const parameters[] = { route.type, work.line.arguments[1], route.key, route.region };
 
-	if (query(&work,
+	if (command_work_query(&work,
 		    "INSERT INTO homeward.routes (type, kind, key, region) VALUES ($1, $2, $3, $4)"
 		    " ON CONFLICT (type, kind, key) DO UPDATE SET region = EXCLUDED.region",
 		    parameters, 4))
-		printf("%s %s %s is at home in %s\n", route.type, line.arguments[1], route.key, route.region);
-	return finish(&work);
+		printf("%s %s %s is at home in %s\n", route.type, work.line.arguments[1], route.key, route.region);
+	return command_work_finish(&work);
 }
 
 static int run_rm(int argc, char **argv)
@@ -287,28 +236,19 @@ static int run_rm(int argc, char **argv)
 	static const struct command_usage usage = { "homeward routes rm", "TYPE exact|prefix KEY",
 		"Forgets a row.  Exit code 1: there is none like it.", options,
 		"homeward routes rm token prefix NL-TNM\n" };
-	struct command_line line;
+	struct command_work work;
 	struct route route;
-	struct work work;
 
-	command_line_begin(&line, &usage, argc, argv);
-	(void)command_line_next(&line);
-	if (!command_line_expect(&line, 3, 3))
-		return line.exit_code;
-	if (!begin(&work, &line))
-		return finish(&work);
-	if (routes_check_row(work.settings, line.arguments[0], line.arguments[1], line.arguments[2],
-		    work.settings->region, &route, &work.why) != STATUS_OK) {
-		work.exit_code = command_fail(EXIT_CODE_DATA, "%s", work.why.data);
-		return finish(&work);
-	}
-	const char *const parameters[] = { route.type, line.arguments[1], route.key };
+	if (!command_work_begin(&work, &usage, argc, argv, 3) || !check_row(&work, work.settings->region, &route))
+		return command_work_finish(&work);
+	const char *const parameters[] = { route.type, work.line.arguments[1], route.key };
 
-	if (query(&work, "DELETE FROM homeward.routes WHERE type = $1 AND kind = $2 AND key = $3 RETURNING key",
-		    parameters, 3) &&
+	if (command_work_query(&work,
+		    "DELETE FROM homeward.routes WHERE type = $1 AND kind = $2 AND key = $3 RETURNING key", parameters,
+		    3) &&
 		PQntuples(work.rows) == 0)
 		work.exit_code = command_fail(EXIT_CODE_FAILED, "there is no such row");
-	return finish(&work);
+	return command_work_finish(&work);
 }
 
 int command_routes(int argc, char **argv)

@@ -226,25 +226,15 @@ int routes_run_export(int argc, char **argv)
 		{ "key", OUTPUT_TEXT },
 		{ "region", OUTPUT_TEXT },
 	};
-	struct database_session *session = NULL;
-	struct strbuf why = STRBUF_INIT;
-	struct command_line line;
+	struct command_work work;
 
-	command_line_begin(&line, &usage, argc, argv);
-	(void)command_line_next(&line);
-	if (!command_line_expect(&line, 0, 0))
-		return line.exit_code;
-	int exit_code = command_database(&line, NULL, &session);
-	if (exit_code == EXIT_CODE_OK) {
-		struct output *output = output_create(
-			stdout, line.format == OUTPUT_TABLE ? OUTPUT_CSV : line.format, columns, 4);
-		enum status status = write_all(session, output, &why);
+	if (command_work_begin(&work, &usage, argc, argv, 0)) {
+		enum output_format format = work.line.format == OUTPUT_TABLE ? OUTPUT_CSV : work.line.format;
+		struct output *output = output_create(stdout, format, columns, 4);
+		enum status status = write_all(work.session, output, &work.why);
 
-		exit_code = output_finish(output);
-		if (status != STATUS_OK)
-			exit_code = command_fail(command_exit_code(status), "%s", why.data);
+		work.exit_code = output_finish(output);
+		(void)command_work_succeeds(&work, status);
 	}
-	database_session_close(session);
-	strbuf_release(&why);
-	return exit_code;
+	return command_work_finish(&work);
 }
