@@ -25,10 +25,18 @@ struct tool {
 	struct command_line line;
 	const char *policy_path;
 	bool is_json, is_csv, has_expired;
+	struct policy *policy;
+	json_t *report;
+	struct strbuf why;
+	int exit_code;
 };
 
-static void read_line(struct tool *tool, const struct command_usage *usage, int argc, char **argv)
+/* False: only finish() is left to do. */
+static bool read_line(
+	struct tool *tool, const struct command_usage *usage, int argc, char **argv, int count_min, int count_max)
 {
+	*tool = (struct tool){ .exit_code = EXIT_CODE_OK };
+	strbuf_init(&tool->why);
 	command_line_begin(&tool->line, usage, argc, argv);
 	for (int id; (id = command_line_next(&tool->line)) != COMMAND_LINE_END;) {
 		if (id == OPTION_POLICY)
@@ -37,6 +45,39 @@ static void read_line(struct tool *tool, const struct command_usage *usage, int 
 		tool->is_csv = tool->is_csv || id == OPTION_CSV;
 		tool->has_expired = tool->has_expired || id == OPTION_EXPIRED;
 	}
+	if (command_line_expect(&tool->line, count_min, count_max))
+		return true;
+	tool->exit_code = tool->line.exit_code;
+	return false;
+}
+
+typedef int read_policy(const struct command_line *line, const char *path, struct policy **policy_out);
+
+/* A line that may name a policy file, and the policy. */
+static bool begin(struct tool *tool, const struct command_usage *usage, int argc, char **argv, read_policy *read_one)
+{
+	if (!read_line(tool, usage, argc, argv, 0, 1))
+		return false;
+	tool->exit_code = read_one(
+		&tool->line, tool->line.argument_count == 1 ? tool->line.arguments[0] : NULL, &tool->policy);
+	return tool->exit_code == EXIT_CODE_OK;
+}
+
+/* False unless it is STATUS_OK, after saying what went wrong. */
+static bool succeeds(struct tool *tool, enum status status)
+{
+	if (status != STATUS_OK)
+		tool->exit_code = command_fail(
+			command_exit_code(status), "%s", tool->why.length > 0 ? tool->why.data : "out of memory");
+	return status == STATUS_OK;
+}
+
+static int finish(struct tool *tool)
+{
+	strbuf_release(&tool->why);
+	json_decref(tool->report);
+	policy_release_reference(tool->policy);
+	return tool->exit_code;
 }
 
 static int print_json(const json_t *report)
@@ -100,30 +141,16 @@ int policy_run_test(int argc, char **argv)
 		"Runs the tests and invariants a policy file carries (default: the settings' file) and reports each.\n"
 		"Exit code 0: all hold; 1: one does not; 78: the file is no policy.",
 		options, "homeward policy test policy.json\n" };
-	struct policy *policy = NULL;
-	struct strbuf why = STRBUF_INIT;
-	struct tool tool = { .is_json = false };
-	json_t *report = NULL;
-	enum status status;
-	int exit_code, failed;
+	struct tool tool;
 
-	read_line(&tool, &usage, argc, argv);
-	if (!command_line_expect(&tool.line, 0, 1))
-		return tool.line.exit_code;
-	exit_code = policy_command_read_untested(
-		&tool.line, tool.line.argument_count == 1 ? tool.line.arguments[0] : NULL, &policy);
-	if (exit_code != EXIT_CODE_OK)
-		return exit_code;
-	status = policy_test_report(policy, &report, &why);
-	if (status != STATUS_OK) {
-		exit_code = command_fail(command_exit_code(status), "%s", why.data);
-	} else {
-		const json_t *tests = json_object_get(report, "tests");
-		const json_t *invariants = json_object_get(report, "invariants");
+	if (begin(&tool, &usage, argc, argv, policy_command_read_untested) &&
+		succeeds(&tool, policy_test_report(tool.policy, &tool.report, &tool.why))) {
+		const json_t *tests = json_object_get(tool.report, "tests");
+		const json_t *invariants = json_object_get(tool.report, "invariants");
+		int failed = count_failed(tests) + count_failed(invariants);
 
-		failed = count_failed(tests) + count_failed(invariants);
 		if (tool.is_json) {
-			exit_code = print_json(report);
+			tool.exit_code = print_json(tool.report);
 		} else {
 			print_tests(tests, "name", "test");
 			print_tests(invariants, "note", "invariant");
@@ -131,33 +158,24 @@ int policy_run_test(int argc, char **argv)
 				json_array_size(invariants), failed);
 		}
 		if (failed > 0)
-			exit_code = EXIT_CODE_FAILED;
+			tool.exit_code = EXIT_CODE_FAILED;
 	}
-	strbuf_release(&why);
-	json_decref(report);
-	policy_release_reference(policy);
-	return exit_code;
+	return finish(&tool);
 }
 
 /* ---- reports about one policy ---- */
 
 typedef void print_report(const json_t *report);
 
-/* Ends the report: printed one way or the other, or the failure said. */
-static int finish(const struct tool *tool, enum status status, json_t *report, struct strbuf *why, print_report *print)
+/* Printed one way or the other, or the failure said. */
+static void show(struct tool *tool, enum status status, print_report *print)
 {
-	int exit_code = EXIT_CODE_OK;
-
-	if (status != STATUS_OK)
-		exit_code = command_fail(
-			command_exit_code(status), "%s", why->length > 0 ? why->data : "out of memory");
-	else if (tool->is_json)
-		exit_code = print_json(report);
+	if (!succeeds(tool, status))
+		return;
+	if (tool->is_json)
+		tool->exit_code = print_json(tool->report);
 	else
-		print(report);
-	strbuf_release(why);
-	json_decref(report);
-	return exit_code;
+		print(tool->report);
 }
 
 static void print_when(const json_t *when)
@@ -214,23 +232,14 @@ int policy_run_can_see(int argc, char **argv)
 		"Lists what a region may be served, and what may be asked of it, with the rules and the conditions it\n"
 		"takes; and the fields it can never get.  Every kind of request is tried, so nothing is left out.",
 		options, "homeward policy can-see na --policy policy.json\n" };
-	struct strbuf why = STRBUF_INIT;
-	struct tool tool = { .is_json = false };
-	struct policy *policy = NULL;
-	json_t *report = NULL;
-	enum status status;
-	int exit_code;
+	struct tool tool;
 
-	read_line(&tool, &usage, argc, argv);
-	if (!command_line_expect(&tool.line, 1, 1))
-		return tool.line.exit_code;
-	exit_code = policy_command_read(&tool.line, tool.policy_path, &policy);
-	if (exit_code != EXIT_CODE_OK)
-		return exit_code;
-	status = policy_can_see(policy, tool.line.arguments[0], &report, &why);
-	exit_code = finish(&tool, status, report, &why, print_can_see);
-	policy_release_reference(policy);
-	return exit_code;
+	if (read_line(&tool, &usage, argc, argv, 1, 1))
+		tool.exit_code = policy_command_read(&tool.line, tool.policy_path, &tool.policy);
+	if (tool.policy != NULL)
+		show(&tool, policy_can_see(tool.policy, tool.line.arguments[0], &tool.report, &tool.why),
+			print_can_see);
+	return finish(&tool);
 }
 
 static void print_coverage(const json_t *report)
@@ -284,24 +293,11 @@ typedef enum status make_report(const struct policy *policy, json_t **report_out
 
 static int run_report(const struct command_usage *usage, int argc, char **argv, make_report *make, print_report *print)
 {
-	struct strbuf why = STRBUF_INIT;
-	struct tool tool = { .is_json = false };
-	struct policy *policy = NULL;
-	json_t *report = NULL;
-	enum status status;
-	int exit_code;
+	struct tool tool;
 
-	read_line(&tool, usage, argc, argv);
-	if (!command_line_expect(&tool.line, 0, 1))
-		return tool.line.exit_code;
-	exit_code = policy_command_read(
-		&tool.line, tool.line.argument_count == 1 ? tool.line.arguments[0] : NULL, &policy);
-	if (exit_code != EXIT_CODE_OK)
-		return exit_code;
-	status = make(policy, &report, &why);
-	exit_code = finish(&tool, status, report, &why, print);
-	policy_release_reference(policy);
-	return exit_code;
+	if (begin(&tool, usage, argc, argv, policy_command_read))
+		show(&tool, make(tool.policy, &tool.report, &tool.why), print);
+	return finish(&tool);
 }
 
 int policy_run_coverage(int argc, char **argv)
@@ -378,29 +374,21 @@ int policy_run_diff(int argc, char **argv)
 		"and purpose, with one request that shows it.\n"
 		"Exit code 0: they decide alike; 2: they do not.",
 		options, "homeward policy diff policy.json policy.new.json\n" };
-	struct policy *policies[2] = { NULL, NULL };
-	struct strbuf why = STRBUF_INIT;
-	struct tool tool = { .is_json = false };
-	json_t *report = NULL;
-	enum status status;
-	int exit_code = EXIT_CODE_OK;
-	bool differs;
+	struct policy *after = NULL;
+	struct tool tool;
 
-	read_line(&tool, &usage, argc, argv);
-	if (!command_line_expect(&tool.line, 2, 2))
-		return tool.line.exit_code;
-	for (int i = 0; i < 2 && exit_code == EXIT_CODE_OK; i++)
-		exit_code = policy_command_read(&tool.line, tool.line.arguments[i], &policies[i]);
-	if (exit_code == EXIT_CODE_OK) {
-		status = policy_diff(policies[0], policies[1], &report, &why);
-		differs = status == STATUS_OK && is_different(report);
-		exit_code = finish(&tool, status, report, &why, print_diff);
-		if (exit_code == EXIT_CODE_OK && differs)
-			exit_code = EXIT_CODE_DIFFERENCE;
+	if (!read_line(&tool, &usage, argc, argv, 2, 2))
+		return finish(&tool);
+	tool.exit_code = policy_command_read(&tool.line, tool.line.arguments[0], &tool.policy);
+	if (tool.exit_code == EXIT_CODE_OK)
+		tool.exit_code = policy_command_read(&tool.line, tool.line.arguments[1], &after);
+	if (tool.exit_code == EXIT_CODE_OK) {
+		show(&tool, policy_diff(tool.policy, after, &tool.report, &tool.why), print_diff);
+		if (tool.exit_code == EXIT_CODE_OK && is_different(tool.report))
+			tool.exit_code = EXIT_CODE_DIFFERENCE;
 	}
-	policy_release_reference(policies[0]);
-	policy_release_reference(policies[1]);
-	return exit_code;
+	policy_release_reference(after);
+	return finish(&tool);
 }
 
 /* ---- enumerate ---- */
@@ -435,28 +423,16 @@ int policy_run_enumerate(int argc, char **argv)
 		"the\n"
 		"policy does not name.  Without --csv only counts them.",
 		options, "homeward policy enumerate policy.json --csv > points.csv\n" };
-	struct strbuf why = STRBUF_INIT;
-	struct tool tool = { .is_json = false };
-	struct policy *policy = NULL;
 	uint64_t lines = 0;
-	enum status status;
-	int exit_code;
+	struct tool tool;
 
-	read_line(&tool, &usage, argc, argv);
-	if (!command_line_expect(&tool.line, 0, 1))
-		return tool.line.exit_code;
-	exit_code = policy_command_read(
-		&tool.line, tool.line.argument_count == 1 ? tool.line.arguments[0] : NULL, &policy);
-	if (exit_code != EXIT_CODE_OK)
-		return exit_code;
-	status = policy_enumerate(policy, tool.has_expired, tool.is_csv ? write_line : count_line, &lines, &why);
-	if (status != STATUS_OK)
-		exit_code = command_fail(command_exit_code(status), "%s", why.data);
-	else if (!tool.is_csv)
+	if (!begin(&tool, &usage, argc, argv, policy_command_read))
+		return finish(&tool);
+	if (succeeds(&tool, policy_enumerate(tool.policy, tool.has_expired, tool.is_csv ? write_line : count_line,
+				    &lines, &tool.why)) &&
+		!tool.is_csv)
 		printf("%llu kinds of request\n", (unsigned long long)lines - 1);
 	if (ferror(stdout) != 0 || fflush(stdout) != 0)
-		exit_code = EXIT_CODE_FAILED;
-	strbuf_release(&why);
-	policy_release_reference(policy);
-	return exit_code;
+		tool.exit_code = EXIT_CODE_FAILED;
+	return finish(&tool);
 }
