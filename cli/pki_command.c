@@ -24,6 +24,48 @@ enum {
 	DAYS_MAX = 36500
 };
 
+/* What the commands were asked for; each takes only the options that its table lists. */
+struct asked {
+	struct command_line line;
+	const char *folder, *serial, *path;
+	struct pki_request request;
+	int64_t days;
+};
+
+static bool read_line(
+	struct asked *asked, const struct command_usage *usage, int argc, char **argv, int arguments, int64_t days)
+{
+	struct command_line *line = &asked->line;
+	struct pki_request *request = &asked->request;
+
+	*asked = (struct asked){ .days = days };
+	command_line_begin(line, usage, argc, argv);
+	for (int id; (id = command_line_next(line)) != COMMAND_LINE_END;) {
+		if (id == OPTION_DIR)
+			asked->folder = line->value;
+		else if (id == OPTION_TRUST_DOMAIN)
+			request->trust_domain = line->value;
+		else if (id == OPTION_SERIAL)
+			asked->serial = line->value;
+		else if (id == OPTION_CERT)
+			asked->path = line->value;
+		else if (id == OPTION_REGION)
+			request->region = line->value;
+		else if (id == OPTION_APPLICATION)
+			request->application = line->value;
+		else if (id == OPTION_DAYS)
+			(void)command_line_number(line, 1, DAYS_MAX, &asked->days);
+		else if (id == OPTION_DNS && request->dns_count < PKI_NAMES_MAX)
+			request->dns[request->dns_count++] = line->value;
+		else if (id == OPTION_IP && request->ip_count < PKI_NAMES_MAX)
+			request->ip[request->ip_count++] = line->value;
+		else
+			command_line_wrong(line, "at most %d names and addresses of a kind", PKI_NAMES_MAX);
+	}
+	request->days = (int)asked->days;
+	return command_line_expect(line, arguments, arguments);
+}
+
 static int finish(enum status status, struct strbuf *why)
 {
 	int exit_code = EXIT_CODE_OK;
@@ -50,25 +92,15 @@ static int run_init(int argc, char **argv)
 		"Makes a certificate authority: ca.pem, ca.key (mode 0600), an empty crl.pem and index.json.\n"
 		"Nothing that exists is written over.",
 		options, "homeward pki init --dir pki --trust-domain lab.example\n" };
-	const char *folder = NULL, *trust_domain = NULL;
-	int64_t days = PKI_AUTHORITY_DAYS;
 	struct strbuf why = STRBUF_INIT;
-	struct command_line line;
+	struct asked asked;
 
-	command_line_begin(&line, &usage, argc, argv);
-	for (int id; (id = command_line_next(&line)) != COMMAND_LINE_END;) {
-		if (id == OPTION_DIR)
-			folder = line.value;
-		else if (id == OPTION_TRUST_DOMAIN)
-			trust_domain = line.value;
-		else if (!command_line_number(&line, 1, DAYS_MAX, &days))
-			break;
-	}
-	if (!command_line_expect(&line, 0, 0))
-		return line.exit_code;
+	if (!read_line(&asked, &usage, argc, argv, 0, PKI_AUTHORITY_DAYS))
+		return asked.line.exit_code;
+	const char *folder = asked.folder, *trust_domain = asked.request.trust_domain;
 	if (folder == NULL || trust_domain == NULL)
-		return command_line_wrong(&line, "--dir and --trust-domain are needed");
-	enum status status = pki_folder_init(folder, trust_domain, (int)days, &why);
+		return command_line_wrong(&asked.line, "--dir and --trust-domain are needed");
+	enum status status = pki_folder_init(folder, trust_domain, asked.request.days, &why);
 	if (status == STATUS_OK)
 		printf("%s/ca.pem is the authority of %s; keep %s/ca.key to yourself\n", folder, trust_domain, folder);
 	return finish(status, &why);
@@ -92,41 +124,20 @@ static int run_issue(int argc, char **argv)
 		"Its one URI, spiffe://TRUST-DOMAIN/region/NAME, is what peers know the region by.  An\n"
 		"application's, with /application/NAME, is for its region's broker and nothing to peers.",
 		options, "homeward pki issue --dir pki --region eu --dns eu.lab.example\n" };
-	struct pki_request request = { .days = PKI_REGION_DAYS };
-	const char *folder = NULL;
-	int64_t days = PKI_REGION_DAYS;
 	struct strbuf why = STRBUF_INIT;
-	struct command_line line;
+	struct asked asked;
 
-	command_line_begin(&line, &usage, argc, argv);
-	for (int id; (id = command_line_next(&line)) != COMMAND_LINE_END;) {
-		if (id == OPTION_DIR)
-			folder = line.value;
-		else if (id == OPTION_REGION)
-			request.region = line.value;
-		else if (id == OPTION_APPLICATION)
-			request.application = line.value;
-		else if (id == OPTION_TRUST_DOMAIN)
-			request.trust_domain = line.value;
-		else if (id == OPTION_DAYS)
-			(void)command_line_number(&line, 1, DAYS_MAX, &days);
-		else if (id == OPTION_DNS && request.dns_count < PKI_NAMES_MAX)
-			request.dns[request.dns_count++] = line.value;
-		else if (id == OPTION_IP && request.ip_count < PKI_NAMES_MAX)
-			request.ip[request.ip_count++] = line.value;
-		else
-			command_line_wrong(&line, "at most %d names and addresses of a kind", PKI_NAMES_MAX);
-	}
-	if (!command_line_expect(&line, 0, 0))
-		return line.exit_code;
-	if (folder == NULL || (request.region == NULL) == (request.application == NULL))
-		return command_line_wrong(&line, "--dir is needed, and --region or --application");
-	request.days = (int)days;
-	enum status status = pki_folder_issue(folder, &request, &why);
+	if (!read_line(&asked, &usage, argc, argv, 0, PKI_REGION_DAYS))
+		return asked.line.exit_code;
+	const struct pki_request *request = &asked.request;
+	const char *folder = asked.folder;
+	if (folder == NULL || (request->region == NULL) == (request->application == NULL))
+		return command_line_wrong(&asked.line, "--dir is needed, and --region or --application");
+	enum status status = pki_folder_issue(folder, request, &why);
 	if (status == STATUS_OK)
-		printf("%s/%s.pem and %s/%s.key are %s %s's for %d days\n", folder, pki_name(&request), folder,
-			pki_name(&request), request.application != NULL ? "application" : "region", pki_name(&request),
-			request.days);
+		printf("%s/%s.pem and %s/%s.key are %s %s's for %d days\n", folder, pki_name(request), folder,
+			pki_name(request), request->application != NULL ? "application" : "region", pki_name(request),
+			request->days);
 	return finish(status, &why);
 }
 
@@ -142,25 +153,16 @@ static int run_revoke(int argc, char **argv)
 		"Puts a certificate on the revocation list, crl.pem.  Give every region the new list;\n"
 		"daemons notice a changed file by themselves, or at `homeward reload`.",
 		options, "homeward pki revoke --dir pki --cert pki/eu.pem\n" };
-	const char *folder = NULL, *serial = NULL, *path = NULL;
 	struct strbuf why = STRBUF_INIT, read = STRBUF_INIT;
 	enum status status = STATUS_OK;
 	X509 *certificate = NULL;
-	struct command_line line;
+	struct asked asked;
 
-	command_line_begin(&line, &usage, argc, argv);
-	for (int id; (id = command_line_next(&line)) != COMMAND_LINE_END;) {
-		if (id == OPTION_DIR)
-			folder = line.value;
-		else if (id == OPTION_SERIAL)
-			serial = line.value;
-		else
-			path = line.value;
-	}
-	if (!command_line_expect(&line, 0, 0))
-		return line.exit_code;
+	if (!read_line(&asked, &usage, argc, argv, 0, 0))
+		return asked.line.exit_code;
+	const char *folder = asked.folder, *serial = asked.serial, *path = asked.path;
 	if (folder == NULL || (serial == NULL) == (path == NULL))
-		return command_line_wrong(&line, "--dir is needed, and --serial or --cert");
+		return command_line_wrong(&asked.line, "--dir is needed, and --serial or --cert");
 	if (path != NULL) {
 		status = pki_read_certificate(path, &certificate, &why);
 		if (status == STATUS_OK) {
@@ -275,16 +277,13 @@ static int run_inspect(int argc, char **argv)
 	struct strbuf why = STRBUF_INIT, path = STRBUF_INIT;
 	X509 *certificate = NULL, *authority = NULL;
 	X509_CRL *crl = NULL;
-	const char *folder = NULL;
-	struct command_line line;
 	int exit_code = EXIT_CODE_OK;
+	struct asked asked;
 
-	command_line_begin(&line, &usage, argc, argv);
-	while (command_line_next(&line) != COMMAND_LINE_END)
-		folder = line.value;
-	if (!command_line_expect(&line, 1, 1))
-		return line.exit_code;
-	enum status status = pki_read_certificate(line.arguments[0], &certificate, &why);
+	if (!read_line(&asked, &usage, argc, argv, 1, 0))
+		return asked.line.exit_code;
+	const char *folder = asked.folder;
+	enum status status = pki_read_certificate(asked.line.arguments[0], &certificate, &why);
 	if (status == STATUS_OK && folder != NULL) {
 		strbuf_addf(&path, "%s/ca.pem", folder);
 		status = pki_read_certificate(path.data, &authority, &why);
@@ -294,7 +293,7 @@ static int run_inspect(int argc, char **argv)
 			status = pki_read_crl(path.data, &crl, &why);
 	}
 	if (status == STATUS_OK)
-		exit_code = show_certificate(line.format, certificate, authority, crl);
+		exit_code = show_certificate(asked.line.format, certificate, authority, crl);
 	X509_free(certificate);
 	X509_free(authority);
 	X509_CRL_free(crl);
