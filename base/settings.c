@@ -235,24 +235,17 @@ static size_t list_names(const char *prefix, char names[NAMES_MAX][32])
 static void complain_unknown(struct settings_reader *reader, const char *pointer, const char *prefix, const char *key)
 {
 	char names[NAMES_MAX][32];
-	const char *near, *list[NAMES_MAX + 1];
+	const char *list[NAMES_MAX];
 	size_t count = list_names(prefix, names);
-	struct strbuf all = STRBUF_INIT;
 
 	for (size_t i = 0; i < count; i++)
 		list[i] = names[i];
-	list[count] = NULL;
-	near = settings_nearest(key, list, count);
 	if (find_row("", key) < settings_table_count) {
 		settings_complain(reader, pointer, true, "write it nested: {\"%.*s\": {\"%s\": …}}",
 			(int)strcspn(key, "."), key, strchr(key, '.') + 1);
-	} else if (near != NULL) {
-		settings_complain(reader, pointer, true, "not a setting; did you mean \"%s\"?", near);
 	} else {
-		settings_add_names(&all, list);
-		settings_complain(reader, pointer, true, "not a setting, allowed: %s", all.data);
+		settings_complain_unknown(reader, pointer, "not a setting", key, list, count);
 	}
-	strbuf_release(&all);
 }
 
 /* Twice deep at most: sections have no sections. */

@@ -246,3 +246,18 @@ enum status settings_dsn(const struct settings *settings, struct strbuf *dsn, st
 	strbuf_release(&password);
 	return status;
 }
+
+void settings_complain_unknown(struct settings_reader *reader, const char *pointer, const char *what, const char *key,
+	const char *const *names, size_t count)
+{
+	const char *near = settings_nearest(key, names, count);
+	struct strbuf all = STRBUF_INIT;
+
+	for (size_t i = 0; i < count; i++)
+		strbuf_addf(&all, "%s%s", i > 0 ? ", " : "", names[i]);
+	if (near != NULL)
+		settings_complain(reader, pointer, true, "%s; did you mean \"%s\"?", what, near);
+	else
+		settings_complain(reader, pointer, true, "%s, allowed: %s", what, all.data);
+	strbuf_release(&all);
+}

@@ -41,20 +41,11 @@ static void complain_member(struct settings_reader *reader, const char *pointer,
 	const struct settings_member *members, size_t count)
 {
 	const char *names[MEMBERS_MAX];
-	struct strbuf list = STRBUF_INIT;
-	const char *near;
 
 	must(count <= MEMBERS_MAX);
-	for (size_t i = 0; i < count; i++) {
+	for (size_t i = 0; i < count; i++)
 		names[i] = members[i].key;
-		strbuf_addf(&list, "%s%s", i > 0 ? ", " : "", names[i]);
-	}
-	near = settings_nearest(key, names, count);
-	if (near != NULL)
-		settings_complain(reader, pointer, true, "not a setting; did you mean \"%s\"?", near);
-	else
-		settings_complain(reader, pointer, true, "not a setting, allowed: %s", list.data);
-	strbuf_release(&list);
+	settings_complain_unknown(reader, pointer, "not a setting", key, names, count);
 }
 
 void settings_read_members(struct settings_reader *reader, struct strbuf *pointer, json_t *entry,
@@ -171,58 +162,72 @@ static void read_type(struct settings_reader *reader, struct strbuf *pointer, js
 	check_type(reader, pointer->data, entry, type);
 }
 
-/* The section as an object of objects; returns its entries, at most `max`, or 0. */
-static size_t check_section(struct settings_reader *reader, const char *pointer, const json_t *section, size_t max)
-{
-	size_t count = json_object_size(section);
+/* A section whose keys are names: what they may be, and who takes the entries. */
+struct section {
+	const char *pointer, *bad_name, *wanted;
+	size_t max;
+	bool (*name_is_valid)(const char *name);
+	bool (*make_room)(struct settings *settings, size_t count);
+	void (*add)(struct settings_reader *reader, struct strbuf *pointer, const char *name, json_t *entry);
+};
 
-	if (!json_is_object(section)) {
-		settings_complain_value(reader, pointer, section, "wrong type", "an object, one member for each name");
-		return 0;
-	}
-	if (count > max) {
-		settings_complain(
-			reader, pointer, false, "too many entries, got %zu, allowed: at most %zu", count, max);
-		return 0;
-	}
-	return count;
-}
-
-void settings_read_types(struct settings_reader *reader, json_t *types)
+/* An object of objects. */
+static void read_section(struct settings_reader *reader, json_t *entries, const struct section *section)
 {
-	struct settings *settings = reader->settings;
-	size_t count = check_section(reader, "/types", types, TYPES_MAX);
+	size_t count = json_object_size(entries);
 	struct strbuf pointer = STRBUF_INIT;
 	const char *name;
 	json_t *entry;
 
-	if (count == 0)
+	if (!json_is_object(entries)) {
+		settings_complain_value(
+			reader, section->pointer, entries, "wrong type", "an object, one member for each name");
 		return;
-	settings->types = calloc(count, sizeof(*settings->types));
-	if (settings->types == NULL) {
+	}
+	if (count > section->max) {
+		settings_complain(reader, section->pointer, false, "too many entries, got %zu, allowed: at most %zu",
+			count, section->max);
+		return;
+	}
+	if (count > 0 && !section->make_room(reader->settings, count)) {
 		reader->has_failed = true;
 		return;
 	}
-	json_object_foreach(types, name, entry)
+	json_object_foreach(entries, name, entry)
 	{
-		struct settings_type *type = &settings->types[settings->type_count];
 		strbuf_reset(&pointer);
-		strbuf_adds(&pointer, "/types");
+		strbuf_adds(&pointer, section->pointer);
 		settings_add_pointer(&pointer, name);
-		if (!object_type_is_valid(name)) {
-			settings_complain(reader, pointer.data, true,
-				"bad type name, allowed: a-z, then a-z 0-9 _ -, at most 31");
-			continue;
-		}
-		if (!json_is_object(entry)) {
-			settings_complain_value(reader, pointer.data, entry, "wrong type", "an object");
-			continue;
-		}
-		strncpy(type->name, name, sizeof(type->name) - 1);
-		settings->type_count++;
-		read_type(reader, &pointer, entry, type);
+		if (!section->name_is_valid(name))
+			settings_complain(reader, pointer.data, true, "%s", section->bad_name);
+		else if (!json_is_object(entry))
+			settings_complain_value(reader, pointer.data, entry, "wrong type", section->wanted);
+		else
+			section->add(reader, &pointer, name, entry);
 	}
 	strbuf_release(&pointer);
+}
+
+static bool make_types(struct settings *settings, size_t count)
+{
+	settings->types = calloc(count, sizeof(*settings->types));
+	return settings->types != NULL;
+}
+
+static void add_type(struct settings_reader *reader, struct strbuf *pointer, const char *name, json_t *entry)
+{
+	struct settings_type *type = &reader->settings->types[reader->settings->type_count++];
+
+	strncpy(type->name, name, sizeof(type->name) - 1);
+	read_type(reader, pointer, entry, type);
+}
+
+void settings_read_types(struct settings_reader *reader, json_t *types)
+{
+	static const struct section section = { "/types", "bad type name, allowed: a-z, then a-z 0-9 _ -, at most 31",
+		"an object", TYPES_MAX, object_type_is_valid, make_types, add_type };
+
+	read_section(reader, types, &section);
 }
 
 /* ---- peers ---- */
@@ -324,39 +329,24 @@ static void read_peer(struct settings_reader *reader, struct strbuf *pointer, js
 		settings_complain(reader, pointer->data, false, "needs \"urls\"");
 }
 
+static bool make_peers(struct settings *settings, size_t count)
+{
+	settings->peers = calloc(count, sizeof(*settings->peers));
+	return settings->peers != NULL;
+}
+
+static void add_peer(struct settings_reader *reader, struct strbuf *pointer, const char *region, json_t *entry)
+{
+	struct settings_peer *peer = &reader->settings->peers[reader->settings->peer_count++];
+
+	strncpy(peer->region, region, sizeof(peer->region) - 1);
+	read_peer(reader, pointer, entry, peer);
+}
+
 void settings_read_peers(struct settings_reader *reader, json_t *peers)
 {
-	struct settings *settings = reader->settings;
-	size_t count = check_section(reader, "/peers", peers, PEERS_MAX);
-	struct strbuf pointer = STRBUF_INIT;
-	const char *region;
-	json_t *entry;
+	static const struct section section = { "/peers", "bad region name, allowed: a-z, then a-z 0-9 -, at most 31",
+		"an object with \"urls\"", PEERS_MAX, region_is_valid, make_peers, add_peer };
 
-	if (count == 0)
-		return;
-	settings->peers = calloc(count, sizeof(*settings->peers));
-	if (settings->peers == NULL) {
-		reader->has_failed = true;
-		return;
-	}
-	json_object_foreach(peers, region, entry)
-	{
-		struct settings_peer *peer = &settings->peers[settings->peer_count];
-		strbuf_reset(&pointer);
-		strbuf_adds(&pointer, "/peers");
-		settings_add_pointer(&pointer, region);
-		if (!region_is_valid(region)) {
-			settings_complain(reader, pointer.data, true,
-				"bad region name, allowed: a-z, then a-z 0-9 -, at most 31");
-			continue;
-		}
-		if (!json_is_object(entry)) {
-			settings_complain_value(reader, pointer.data, entry, "wrong type", "an object with \"urls\"");
-			continue;
-		}
-		strncpy(peer->region, region, sizeof(peer->region) - 1);
-		settings->peer_count++;
-		read_peer(reader, &pointer, entry, peer);
-	}
-	strbuf_release(&pointer);
+	read_section(reader, peers, &section);
 }

@@ -86,6 +86,9 @@ void settings_complain_value(struct settings_reader *reader, const char *pointer
 char *settings_copy_text(struct settings_reader *reader, const char *text, bool is_path);
 /* The nearest of the names, or NULL when none is near. */
 const char *settings_nearest(const char *name, const char *const *names, size_t count);
+/* An unknown key, with the nearest of those there are, or all.  what: "not a setting". */
+void settings_complain_unknown(struct settings_reader *reader, const char *pointer, const char *what, const char *key,
+	const char *const *names, size_t count);
 /* "/a~1b" for "a/b" appended to `pointer`. */
 void settings_add_pointer(struct strbuf *pointer, const char *key);
 

@@ -128,19 +128,10 @@ static void complain_unknown(struct settings_reader *reader, const char *pointer
 	const struct member *members, size_t count)
 {
 	const char *names[16];
-	struct strbuf all = STRBUF_INIT;
-	const char *near;
 
-	for (size_t i = 0; i < count; i++) {
+	for (size_t i = 0; i < count; i++)
 		names[i] = members[i].key;
-		strbuf_addf(&all, "%s%s", i > 0 ? ", " : "", names[i]);
-	}
-	near = settings_nearest(key, names, count);
-	if (near != NULL)
-		settings_complain(reader, pointer, true, "not known here; did you mean \"%s\"?", near);
-	else
-		settings_complain(reader, pointer, true, "not known here, allowed: %s", all.data);
-	strbuf_release(&all);
+	settings_complain_unknown(reader, pointer, "not known here", key, names, count);
 }
 
 /* Reads the members that have a place; says what is unknown and what is missing. */
