@@ -140,13 +140,7 @@ const struct names *attribute_values_of(const struct policy *policy, int attribu
 
 struct names *attribute_values(struct policy *policy, int attribute)
 {
-	if (attribute < ATTRIBUTE_REGIONS)
-		return &policy->regions;
-	if (attribute == ATTRIBUTE_PURPOSE)
-		return &policy->purposes;
-	if (attribute == ATTRIBUTE_CALLER)
-		return &policy->callers;
-	return attribute == ATTRIBUTE_ROAMING ? &policy->roaming : &policy->flag_values;
+	return (struct names *)(uintptr_t)attribute_values_of(policy, attribute);
 }
 
 const char *fact_text(const struct policy *policy, const struct facts *facts, int attribute)
