@@ -342,18 +342,15 @@ int main(void)
 		cmocka_unit_test_setup_teardown(ending_the_log_ends_what_waits, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_log_may_end_before_its_database, set_up, tear_down),
 	};
-	struct database_session *session = NULL;
 	struct strbuf why = STRBUF_INIT;
-	int applied, failed;
+	int failed;
 
 	server = test_postgres_start();
-	if (database_session_open(test_postgres_dsn(server), PATIENCE_MS, &session, &why) != STATUS_OK ||
-		schema_migrate(session, &applied, &why) != STATUS_OK ||
-		policy_parse("policy", policy_text, sizeof(policy_text) - 1, &policy, &why) != STATUS_OK) {
+	test_postgres_migrate(server);
+	if (policy_parse("policy", policy_text, sizeof(policy_text) - 1, &policy, &why) != STATUS_OK) {
 		fprintf(stderr, "%s\n", why.data);
 		return 1;
 	}
-	database_session_close(session);
 	strbuf_release(&why);
 	failed = cmocka_run_group_tests(tests, NULL, NULL);
 	policy_release_reference(policy);

@@ -13,6 +13,7 @@
 
 #include "base/json.h"
 #include "policy/policy.h"
+#include "tests/unit/support/policies.h"
 
 /*
  * The decision a second time: an interpreter that walks the policy's JSON and
@@ -260,17 +261,6 @@ static const char *const records[] = { NULL, "{}", "{\"restricted\":\"no\",\"con
 
 typedef void visit(const struct policy *policy, const json_t *json, const struct gate_request *request);
 
-static struct policy *parse(void)
-{
-	struct strbuf why = STRBUF_INIT;
-	struct policy *policy;
-
-	if (policy_parse("test", text, sizeof(text) - 1, &policy, &why) != STATUS_OK)
-		fail_msg("%s", why.data);
-	strbuf_release(&why);
-	return policy;
-}
-
 static void each_flagged(const struct policy *policy, const json_t *json, struct gate_request request, visit *visited)
 {
 	for (size_t record = 0; record < COUNT(records); record++) {
@@ -301,7 +291,7 @@ static void each_region(const struct policy *policy, const json_t *json, struct 
 
 static void each_request(visit *visited)
 {
-	struct policy *policy = parse();
+	struct policy *policy = policy_of(text);
 	json_t *json = json_loads(text, 0, NULL);
 	struct gate_request request = { .now_wall_us = NOW_US };
 
@@ -424,7 +414,7 @@ static void no_permit_breaks_a_law(void **state)
 
 static void an_expired_policy_denies_what_is_personal(void **state)
 {
-	struct policy *policy = parse();
+	struct policy *policy = policy_of(text);
 	struct gate_request request = { .operation = GATE_LOCAL,
 		.requester = "eu",
 		.to = "eu",
@@ -466,7 +456,7 @@ static void no_policy_denies(void **state)
 
 static void a_view_holds_only_the_fields_decided(void **state)
 {
-	struct policy *policy = parse();
+	struct policy *policy = policy_of(text);
 	json_t *record = json_loads(
 		"{\"uid\":\"04A2\",\"valid\":true,\"email\":\"a@b.example\",\"secret\":1}", 0, NULL);
 	struct gate_decision decision = { .permitted = true, .fields = 3 };
@@ -492,7 +482,7 @@ static void a_view_holds_only_the_fields_decided(void **state)
 
 static void roaming_is_read_only_where_a_rule_asks(void **state)
 {
-	struct policy *policy = parse();
+	struct policy *policy = policy_of(text);
 
 	(void)state;
 	assert_true(policy_reads_roaming(policy, GATE_SERVE, "token", "charge.bill"));
@@ -520,7 +510,7 @@ static void explain_names_what_decided(void **state)
 		{ "na", "{}", "permit R0 is for another operation: local" },
 		{ "na", "{}", "policy 7:" },
 	};
-	struct policy *policy = parse();
+	struct policy *policy = policy_of(text);
 
 	(void)state;
 	for (size_t i = 0; i < COUNT(cases); i++) {

@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "policy/policy.h"
+#include "tests/unit/support/policies.h"
 
 #define READERS 3
 #define SWAPS 200
@@ -17,7 +18,6 @@
 static struct policy *make(int version)
 {
 	struct strbuf text = STRBUF_INIT;
-	struct strbuf why = STRBUF_INIT;
 	struct policy *policy;
 
 	strbuf_addf(&text,
@@ -26,10 +26,8 @@ static struct policy *make(int version)
 		"\"default\":\"deny\",\"types\":{\"token\":{\"fields\":[\"uid\"],\"personal\":true}},"
 		"\"rules\":[{\"id\":\"R%d\",\"effect\":\"permit\",\"operation\":[\"local\"],\"fields\":[\"*\"]}]}",
 		version, version);
-	if (policy_parse("p", text.data, text.length, &policy, &why) != STATUS_OK)
-		fail_msg("%s", why.data);
+	policy = policy_of(text.data);
 	strbuf_release(&text);
-	strbuf_release(&why);
 	return policy;
 }
 

@@ -11,8 +11,8 @@
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "base/database.h"
 #include "base/must.h"
-#include "base/schema.h"
 #include "policy/entry.h"
 #include "policy/log_index.h"
 #include "policy/log_writer.h"
@@ -146,16 +146,8 @@ static struct log_index *start(void)
 
 static void migrate(void)
 {
-	struct database_session *session;
-	struct strbuf why = STRBUF_INIT;
-	int applied;
-
-	must(database_session_open(test_postgres_dsn(server), 10000, &session, &why) == STATUS_OK);
-	must(database_session_script(session, "DROP SCHEMA IF EXISTS homeward CASCADE", 10000, &why) == STATUS_OK);
-	if (schema_migrate(session, &applied, &why) != STATUS_OK)
-		fail_msg("%s", why.data);
-	database_session_close(session);
-	strbuf_release(&why);
+	test_postgres_script(server, "DROP SCHEMA IF EXISTS homeward CASCADE");
+	test_postgres_migrate(server);
 }
 
 static int set_up(void **state)

@@ -17,7 +17,6 @@
 
 #include "base/file.h"
 #include "base/hash.h"
-#include "base/schema.h"
 #include "policy/pseudonym.h"
 #include "tests/unit/support/postgres.h"
 #include "tests/unit/support/scratch.h"
@@ -280,17 +279,7 @@ static void on_idle(void *arg)
 
 static void query(const char *sql, char answer[256])
 {
-	struct strbuf why = STRBUF_INIT;
-	struct database_session *session = NULL;
-	PGresult *result = NULL;
-
-	if (database_session_open(test_postgres_dsn(server), PATIENCE_MS, &session, &why) != STATUS_OK ||
-		database_session_query(session, sql, NULL, 0, PATIENCE_MS, &result, &why) != STATUS_OK)
-		fail_msg("%s", why.data);
-	snprintf(answer, 256, "%s", PQntuples(result) > 0 ? PQgetvalue(result, 0, 0) : "");
-	PQclear(result);
-	database_session_close(session);
-	strbuf_release(&why);
+	test_postgres_ask(server, sql, answer, 256);
 }
 
 static void make_pseudonyms(struct bench *bench)
@@ -485,17 +474,9 @@ static void what_waits_ends_when_it_stops(void **state)
 
 static int start_server(void **state)
 {
-	struct database_session *session = NULL;
-	struct strbuf why = STRBUF_INIT;
-	int applied;
-
 	(void)state;
 	server = test_postgres_start();
-	if (database_session_open(test_postgres_dsn(server), PATIENCE_MS, &session, &why) != STATUS_OK ||
-		schema_migrate(session, &applied, &why) != STATUS_OK)
-		fail_msg("%s", why.data);
-	database_session_close(session);
-	strbuf_release(&why);
+	test_postgres_migrate(server);
 	return 0;
 }
 

@@ -10,6 +10,7 @@
 
 #include "base/metrics.h"
 #include "policy/policy.h"
+#include "tests/unit/support/policies.h"
 
 #define HEAD(home)                                                                                                     \
 	"{\"schema\":\"homeward-policy/1\",\"home\":\"" home                                                           \
@@ -26,17 +27,6 @@
 #define PERMIT(id, purpose, fields, ttl)                                                                               \
 	"{\"id\":\"" id "\",\"effect\":\"permit\",\"operation\":[\"serve\"],\"purpose\":[\"" purpose                   \
 	"\"],\"fields\":[" fields "],\"obligations\":{\"cache_ttl_max_s\":" ttl "}}"
-
-static struct policy *policy_of(const char *text)
-{
-	struct strbuf why = STRBUF_INIT;
-	struct policy *policy;
-
-	if (policy_parse("p.json", text, strlen(text), &policy, &why) != STATUS_OK)
-		fail_msg("%s\nis refused:\n%s", text, why.data);
-	strbuf_release(&why);
-	return policy;
-}
 
 static void observe(const struct policy *policy, const char *purpose, bool is_absent)
 {

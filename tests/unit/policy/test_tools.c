@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "policy/policy.h"
+#include "tests/unit/support/policies.h"
 
 #define HEAD                                                                                                           \
 	"{\"schema\":\"homeward-policy/1\",\"home\":\"eu\",\"version\":3,\"not_after\":\"2030-01-01T00:00:00Z\","      \
@@ -26,17 +27,6 @@
 	"\"purpose\":\"charge.authorize\",\"evidence.station_region\":\"na\",\"subject.restricted\":\"no\"},"          \
 	"\"expect\":{\"decision\":\"permit\",\"fields\":[\"uid\"],\"ttl\":900}}]"
 #define GOOD HEAD TAP "," RESTRICTED "]" TESTED "}"
-
-static struct policy *policy_of(const char *text)
-{
-	struct strbuf why = STRBUF_INIT;
-	struct policy *policy;
-
-	if (policy_parse("p.json", text, strlen(text), &policy, &why) != STATUS_OK)
-		fail_msg("%s\nis refused:\n%s", text, why.data);
-	strbuf_release(&why);
-	return policy;
-}
 
 typedef enum status tool(const struct policy *policy, json_t **report_out, struct strbuf *why);
 

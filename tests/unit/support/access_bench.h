@@ -22,7 +22,6 @@
 
 #include "base/file.h"
 #include "base/hash.h"
-#include "base/schema.h"
 #include "policy/log_io.h"
 #include "policy/log_reader.h"
 #include "policy/policy.h"
@@ -143,17 +142,7 @@ static void on_grant(void *arg, enum status status, bool is_open)
 
 static void query(const char *sql, char answer[256])
 {
-	struct strbuf why = STRBUF_INIT;
-	struct database_session *session = NULL;
-	PGresult *result = NULL;
-
-	if (database_session_open(test_postgres_dsn(server), PATIENCE_MS, &session, &why) != STATUS_OK ||
-		database_session_query(session, sql, NULL, 0, PATIENCE_MS, &result, &why) != STATUS_OK)
-		fail_msg("%s", why.data);
-	snprintf(answer, 256, "%s", PQntuples(result) > 0 ? PQgetvalue(result, 0, 0) : "");
-	PQclear(result);
-	database_session_close(session);
-	strbuf_release(&why);
+	test_postgres_ask(server, sql, answer, 256);
 }
 
 static long count(const char *sql)

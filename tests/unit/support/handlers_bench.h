@@ -17,7 +17,6 @@
 #include <cmocka.h>
 
 #include "base/json.h"
-#include "base/schema.h"
 #include "handlers/handlers.h"
 #include "tests/unit/support/postgres.h"
 
@@ -158,24 +157,15 @@ static void fetch(struct answer *answer, const char *type, const char *id, int64
 
 static void prepare_schema(void)
 {
-	struct strbuf why = STRBUF_INIT;
-	struct database_session *session;
-	int applied;
-
-	assert_int_equal(database_session_open(test_postgres_dsn(server), PATIENCE_MS, &session, &why), STATUS_OK);
-	assert_int_equal(schema_migrate(session, &applied, &why), STATUS_OK);
-	assert_int_equal(database_session_script(session,
-				 "CREATE TABLE cards (uid text PRIMARY KEY, rev bigint, holder int);"
-				 "INSERT INTO cards SELECT 'card-' || i, i, i FROM generate_series(1, 20) i;"
-				 "INSERT INTO homeward.objects (type, id, version, record) "
-				 "SELECT 'token', 't' || i, i + 1, jsonb_build_object('n', i) "
-				 "FROM generate_series(0, 1999) i;"
-				 "INSERT INTO homeward.objects (type, id, record) VALUES "
-				 "('token', E'odd \"x\\\\y\", {z}', '{\"n\": 77}'), ('other', 't1', '{\"n\": 99}')",
-				 PATIENCE_MS, &why),
-		STATUS_OK);
-	database_session_close(session);
-	strbuf_release(&why);
+	test_postgres_migrate(server);
+	test_postgres_script(server,
+		"CREATE TABLE cards (uid text PRIMARY KEY, rev bigint, holder int);"
+		"INSERT INTO cards SELECT 'card-' || i, i, i FROM generate_series(1, 20) i;"
+		"INSERT INTO homeward.objects (type, id, version, record) "
+		"SELECT 'token', 't' || i, i + 1, jsonb_build_object('n', i) "
+		"FROM generate_series(0, 1999) i;"
+		"INSERT INTO homeward.objects (type, id, record) VALUES "
+		"('token', E'odd \"x\\\\y\", {z}', '{\"n\": 77}'), ('other', 't1', '{\"n\": 99}')");
 }
 
 static void define_type(int index, const char *name, enum handler_kind kind, const char *query)

@@ -333,3 +333,17 @@ void test_postgres_script(const struct test_postgres *server, const char *sql)
 	database_session_close(session);
 	strbuf_release(&why);
 }
+
+void test_postgres_ask(const struct test_postgres *server, const char *sql, char *answer, size_t size)
+{
+	struct database_session *session = open_session(server);
+	struct strbuf why = STRBUF_INIT;
+	PGresult *rows = NULL;
+
+	if (database_session_query(session, sql, NULL, 0, SESSION_MS, &rows, &why) != STATUS_OK)
+		give_up(why.data);
+	snprintf(answer, size, "%s", PQntuples(rows) > 0 ? PQgetvalue(rows, 0, 0) : "");
+	PQclear(rows);
+	database_session_close(session);
+	strbuf_release(&why);
+}

@@ -7,6 +7,8 @@
 #ifndef TESTS_SUPPORT_POSTGRES_H
 #define TESTS_SUPPORT_POSTGRES_H
 
+#include <stddef.h>
+
 struct test_postgres;
 
 /* Aborts with the reason when it cannot; call before making threads. */
@@ -20,5 +22,7 @@ void test_postgres_restart(struct test_postgres *server);
 /* Each in a session of its own; give up with the reason when they cannot. */
 void test_postgres_migrate(const struct test_postgres *server);
 void test_postgres_script(const struct test_postgres *server, const char *sql);
+/* The first value of the first row, cut to the size; "" when there is none. */
+void test_postgres_ask(const struct test_postgres *server, const char *sql, char *answer, size_t size);
 
 #endif
