@@ -277,26 +277,40 @@ static int run_status(int argc, char **argv)
 	return all_are_up ? exit_code : EXIT_CODE_FAILED;
 }
 
-static int run_start(int argc, char **argv)
+/* Of one region. */
+static int change(const struct command_usage *usage, int argc, char **argv,
+	enum status (*run)(struct dev_mesh *mesh, struct dev_region *region, int parts, struct strbuf *why))
 {
-	static const struct command_usage usage = { "homeward dev start", "--region NAME [--dir DIR]",
-		"Starts what does not run of one region, on the ports it had, and waits until it is ready.",
-		region_options, "homeward dev start --region na\n" };
 	struct strbuf why = STRBUF_INIT;
 	struct dev_region *region = NULL;
 	struct command_line line;
 	struct dev_mesh mesh;
 	int parts = DEV_DATABASE | DEV_DAEMON | DEV_BROKER;
-	int exit_code = choose(&line, &usage, argc, argv, &mesh, &region, &parts);
+	int exit_code = choose(&line, usage, argc, argv, &mesh, &region, &parts);
 
 	if (exit_code != EXIT_CODE_OK || line.is_over)
 		return exit_code;
 	dev_signals_block();
-	enum status status = dev_start(&mesh, region, parts, &why);
+	enum status status = run(&mesh, region, parts, &why);
 	if (status != STATUS_OK)
 		return fail(status, &why);
 	strbuf_release(&why);
 	return EXIT_CODE_OK;
+}
+
+static enum status stop(struct dev_mesh *mesh, struct dev_region *region, int parts, struct strbuf *why)
+{
+	dev_stop(mesh, region, parts);
+	return dev_mesh_save(mesh, why);
+}
+
+static int run_start(int argc, char **argv)
+{
+	static const struct command_usage usage = { "homeward dev start", "--region NAME [--dir DIR]",
+		"Starts what does not run of one region, on the ports it had, and waits until it is ready.",
+		region_options, "homeward dev start --region na\n" };
+
+	return change(&usage, argc, argv, dev_start);
 }
 
 static int run_stop(int argc, char **argv)
@@ -304,22 +318,8 @@ static int run_stop(int argc, char **argv)
 	static const struct command_usage usage = { "homeward dev stop", "--region NAME [--dir DIR]",
 		"Stops one region's daemon and PostgreSQL; `dev start` brings them back.", region_options,
 		"homeward dev stop --region na\n" };
-	struct strbuf why = STRBUF_INIT;
-	struct dev_region *region = NULL;
-	struct command_line line;
-	struct dev_mesh mesh;
-	int parts = DEV_DATABASE | DEV_DAEMON | DEV_BROKER;
-	int exit_code = choose(&line, &usage, argc, argv, &mesh, &region, &parts);
 
-	if (exit_code != EXIT_CODE_OK || line.is_over)
-		return exit_code;
-	dev_signals_block();
-	dev_stop(&mesh, region, parts);
-	enum status status = dev_mesh_save(&mesh, &why);
-	if (status != STATUS_OK)
-		return fail(status, &why);
-	strbuf_release(&why);
-	return EXIT_CODE_OK;
+	return change(&usage, argc, argv, stop);
 }
 
 int command_dev(int argc, char **argv)
