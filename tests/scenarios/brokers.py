@@ -12,11 +12,10 @@ import signal
 import socket
 import subprocess
 import tempfile
-import time
 
 import requests
 
-from mesh import free_port
+from mesh import Begun, eventually, free_port
 
 PLUGINS = ["rabbitmq_management", "rabbitmq_federation", "rabbitmq_federation_management", "rabbitmq_auth_mechanism_ssl"]
 SERVER = "/usr/lib/rabbitmq/bin/rabbitmq-server"
@@ -166,7 +165,7 @@ log.file = false
         self.process = None
 
 
-class Brokers:
+class Brokers(Begun):
     """`with Brokers("na", "eu", "ap") as brokers:` three brokers, and a mesh file for them.
 
     pki: a folder of certificates to use instead of new ones.  applications: by region, as the mesh file has them.
@@ -178,14 +177,6 @@ class Brokers:
         self.regions, self.applications = regions, applications or {}
         self.epmd, self.brokers = None, {}
         self.pki = pathlib.Path(pki) if pki is not None else None
-
-    def __enter__(self):
-        try:
-            self.begin()
-        except BaseException:
-            self.__exit__()
-            raise
-        return self
 
     def begin(self):
         epmd_port = free_port()
@@ -275,10 +266,5 @@ def unbind(broker, peer):
 
 
 def wait_for(condition, seconds, what):
-    deadline = time.monotonic() + seconds
-    while True:
-        value = condition()
-        if value:
-            return value
-        assert time.monotonic() < deadline, f"no {what} within {seconds} s"
-        time.sleep(0.2)
+    """As eventually(), for what a broker is asked: that costs it more than a region."""
+    return eventually(condition, within_s=seconds, every_s=0.2, what=what)

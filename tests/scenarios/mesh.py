@@ -38,6 +38,18 @@ def homeward(*arguments, check=True, timeout=60, **options):
     return done
 
 
+class Begun:
+    """What begin() has made is taken away by __exit__(), also when it fails half way."""
+
+    def __enter__(self):
+        try:
+            self.begin()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+
 class Region:
     def __init__(self, mesh, name, facts):
         self.mesh = mesh
@@ -218,23 +230,18 @@ def children(pid):
     return [int(line) for line in found.stdout.split()]
 
 
-class Mesh:
+class Mesh(Begun):
     def __init__(self, *names, options=()):
         self.names = names
         self.options = options
         self.folder = None
+        self.regions = {}
 
-    def __enter__(self):
+    def begin(self):
         self.folder = tempfile.mkdtemp(prefix="hwt-", dir="/tmp")
         os.chmod(self.folder, 0o755)
-        self.regions = {}
-        try:
-            homeward("dev", "up", "--no-events", "--dir", self.folder, "--regions", ",".join(self.names), *self.options, timeout=120)
-            self.refresh()
-        except BaseException:
-            self.__exit__()
-            raise
-        return self
+        homeward("dev", "up", "--no-events", "--dir", self.folder, "--regions", ",".join(self.names), *self.options, timeout=120)
+        self.refresh()
 
     def refresh(self):
         facts = json.loads((pathlib.Path(self.folder) / "mesh.json").read_text())["regions"]
