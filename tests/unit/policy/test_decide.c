@@ -261,17 +261,16 @@ static const char *const records[] = { NULL, "{}", "{\"restricted\":\"no\",\"con
 
 typedef void visit(const struct policy *policy, const json_t *json, const struct gate_request *request);
 
+static json_t *parsed_records[COUNT(records)]; /* once, not for each request */
+
 static void each_flagged(const struct policy *policy, const json_t *json, struct gate_request request, visit *visited)
 {
 	for (size_t record = 0; record < COUNT(records); record++) {
-		json_t *value = records[record] != NULL ? json_loads(records[record], 0, NULL) : NULL;
-
-		request.record = value;
+		request.record = parsed_records[record];
 		for (int roaming = ROAMING_UNKNOWN; roaming <= ROAMING_NONE; roaming++) {
 			request.roaming = (enum roaming)roaming;
 			visited(policy, json, &request);
 		}
-		json_decref(value);
 	}
 }
 
@@ -295,6 +294,8 @@ static void each_request(visit *visited)
 	json_t *json = json_loads(text, 0, NULL);
 	struct gate_request request = { .now_wall_us = NOW_US };
 
+	for (size_t i = 0; i < COUNT(records); i++)
+		parsed_records[i] = records[i] != NULL ? json_loads(records[i], 0, NULL) : NULL;
 	for (int operation = GATE_LOCAL; operation <= GATE_SERVE; operation++) {
 		for (size_t i = 0; i < COUNT(types) * COUNT(purposes) * COUNT(callers); i++) {
 			request.operation = (enum gate_operation)operation;
@@ -304,6 +305,8 @@ static void each_request(visit *visited)
 			each_region(policy, json, request, visited);
 		}
 	}
+	for (size_t i = 0; i < COUNT(records); i++)
+		json_decref(parsed_records[i]);
 	json_decref(json);
 	policy_release_reference(policy);
 }
