@@ -14,8 +14,8 @@
 #include "base/metrics.h"
 #include "policy/log_reader.h"
 #include "policy/witness.h"
-#include "tests/unit/support/log_files.h"
 #include "tests/unit/support/scratch.h"
+#include "tests/unit/support/witness_requests.h"
 
 #define OWN "na.test.example/access-log"
 
@@ -72,33 +72,12 @@ static int tear_down(void **state)
 	return 0;
 }
 
-/* The request of a log of `size` entries, whose peer remembers `old`. */
-static void make_request(uint64_t old, uint64_t size, struct strbuf *request)
-{
-	struct merkle_proof proof = { .count = 0 };
-	struct merkle_reader hashes;
-	struct log_reader *reader;
-	struct strbuf why = STRBUF_INIT;
-	char path[128];
-
-	snprintf(path, sizeof(path), "%s/log-%llu", folder, (unsigned long long)size);
-	log_files_write(path, size);
-	assert_int_equal(log_reader_open(path, NULL, &reader, &why), STATUS_OK);
-	hashes = log_reader_hashes(reader);
-	if (old != 0 && old <= size)
-		assert_int_equal(merkle_prove_consistency(&hashes, old, size, &proof), STATUS_OK);
-	strbuf_reset(request);
-	add_checkpoint_write(old, &proof, log_reader_note(reader)->data, log_reader_note(reader)->length, request);
-	log_reader_close(reader);
-	strbuf_release(&why);
-}
-
 static enum witness_result ask(uint64_t old, uint64_t size, struct strbuf *answer)
 {
 	struct strbuf request = STRBUF_INIT;
 	enum witness_result result;
 
-	make_request(old, size, &request);
+	witness_request_write(folder, old, size, &request);
 	strbuf_reset(answer);
 	result = witness_add(witness, "eu", request.data, request.length, 1767225600, answer);
 	strbuf_release(&request);
@@ -164,32 +143,15 @@ static void a_rollback_is_refused_also_after_a_restart(void **state)
 	strbuf_release(&answer);
 }
 
-/* Another log of the same length, signed by the same key. */
-static void sign_fork(uint64_t old, uint64_t size, struct strbuf *request)
-{
-	struct checkpoint checkpoint = { .origin = LOG_FILES_ORIGIN, .size = size };
-	struct note_signer *signer = log_files_signer();
-	struct merkle_proof proof = { .count = 3 };
-	struct strbuf note = STRBUF_INIT;
-
-	memset(checkpoint.root.bytes, 1, sizeof(checkpoint.root.bytes));
-	memset(proof.hashes, 2, sizeof(proof.hashes));
-	assert_int_equal(checkpoint_sign(&checkpoint, signer, &note), STATUS_OK);
-	strbuf_reset(request);
-	add_checkpoint_write(old, &proof, note.data, note.length, request);
-	note_signer_destroy(signer);
-	strbuf_release(&note);
-}
-
 static void a_fork_is_refused(void **state)
 {
 	struct strbuf answer = STRBUF_INIT, request = STRBUF_INIT;
 
 	(void)state;
 	assert_int_equal(ask(0, 300, &answer), WITNESS_COSIGNED);
-	sign_fork(300, 300, &request);
+	witness_request_fork(300, 300, &request);
 	assert_int_equal(witness_add(witness, "eu", request.data, request.length, 1, &answer), WITNESS_FORK);
-	sign_fork(300, 301, &request);
+	witness_request_fork(300, 301, &request);
 	assert_int_equal(witness_add(witness, "eu", request.data, request.length, 1, &answer), WITNESS_INCONSISTENT);
 	assert_int_equal(ask(300, 700, &answer), WITNESS_COSIGNED);
 	strbuf_release(&answer);
@@ -201,12 +163,12 @@ static void only_a_regions_own_log_by_its_own_key_is_cosigned(void **state)
 	struct strbuf answer = STRBUF_INIT, request = STRBUF_INIT;
 
 	(void)state;
-	make_request(0, 300, &request);
+	witness_request_write(folder, 0, 300, &request);
 	assert_int_equal(witness_add(witness, "ap", request.data, request.length, 1, &answer), WITNESS_UNKNOWN);
 	assert_int_equal(witness_add(witness, "eu", "old 0\n", 6, 1, &answer), WITNESS_MALFORMED);
 	*strstr(request.data, "\n300\n") = '\t';
 	assert_int_equal(witness_add(witness, "eu", request.data, request.length, 1, &answer), WITNESS_MALFORMED);
-	make_request(0, 300, &request);
+	witness_request_write(folder, 0, 300, &request);
 	memcpy(strstr(request.data, "\n300\n"), "\n301\n", 5);
 	assert_int_equal(witness_add(witness, "eu", request.data, request.length, 1, &answer), WITNESS_UNSIGNED);
 	assert_int_equal(ask(0, 300, &answer), WITNESS_COSIGNED);

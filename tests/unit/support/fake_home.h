@@ -24,24 +24,12 @@
 #include "base/problem.h"
 #include "handlers/copies.h"
 #include "handlers/handlers.h"
+#include "tests/unit/support/fake_http.h"
 
 #define EXCHANGE_1 "01890a5d-ac96-774b-bcce-b302099a8057"
 #define EXCHANGE_2 "01890a5d-ac96-774b-bcce-b302099a8058"
 
 /* ---- the fake world ---- */
-
-struct http_response {
-	int status;
-	char *body;
-};
-
-struct http_request {
-	const char *peer, *timeout, *body;
-	struct http_response *response;
-	enum status problem;
-	int replies;
-	bool is_suspended;
-};
 
 struct policy {
 	int references;
@@ -289,87 +277,6 @@ void access_log_prepare(struct access_log *log, const struct policy *policy, con
 	(void)object;
 }
 
-/* ---- the fake HTTP server ---- */
-
-const char *http_request_param(const struct http_request *request, const char *name)
-{
-	(void)request;
-	(void)name;
-	return NULL;
-}
-
-const char *http_request_peer(const struct http_request *request)
-{
-	return request->peer;
-}
-
-const char *http_request_header(const struct http_request *request, const char *name)
-{
-	return strcmp(name, "Homeward-Timeout-Ms") == 0 ? request->timeout : NULL;
-}
-
-const char *http_request_query(const struct http_request *request, const char *name)
-{
-	(void)request;
-	(void)name;
-	return NULL;
-}
-
-const char *http_request_body(const struct http_request *request, size_t *size_out)
-{
-	*size_out = strlen(request->body);
-	return request->body;
-}
-
-void http_request_suspend(struct http_request *request)
-{
-	request->is_suspended = true;
-}
-
-void http_request_reply(struct http_request *request, struct http_response *response)
-{
-	request->replies++;
-	request->response = response;
-	loop_break(world.loop);
-}
-
-void problem_reply(struct http_request *request, enum status status, const char *detail)
-{
-	(void)detail;
-	request->replies++;
-	request->problem = status;
-}
-
-struct http_response *http_response_create_taking(int status, const char *content_type, char *body, size_t size)
-{
-	struct http_response *response = calloc(1, sizeof(*response));
-
-	must(response != NULL && body[size] == '\0');
-	assert_string_equal(content_type, "application/json");
-	response->status = status;
-	response->body = body;
-	return response;
-}
-
-struct http_response *http_response_create(int status, const char *content_type, const void *body, size_t size)
-{
-	char *copy = strndup(body, size);
-
-	must(copy != NULL);
-	return http_response_create_taking(status, content_type, copy, size);
-}
-
-void http_response_header(struct http_response *response, const char *name, const char *value)
-{
-	assert_non_null(response);
-	if (strcmp(name, "Retry-After") == 0) {
-		assert_non_null(strstr(response->body, "overloaded"));
-		return;
-	}
-	assert_string_equal(name, "Cache-Control");
-	assert_string_equal(value, "no-store");
-}
-
 /* ---- helpers ---- */
 
 static void place(void *arg, const struct object_id *station, char region_out[REGION_SIZE])
@@ -402,6 +309,7 @@ static int setup(void **state)
 	world.settings.lookup.in_flight_max = 100;
 
 	assert_int_equal(loop_create("test", &world.loop), STATUS_OK);
+	world.request.loop = world.loop;
 	engine.loop = world.loop;
 	settings.engines = &engine;
 	settings.engine_count = 1;
@@ -412,20 +320,10 @@ static int setup(void **state)
 	return 0;
 }
 
-static void forget_response(void)
-{
-	if (world.request.response != NULL)
-		free(world.request.response->body);
-	free(world.request.response);
-	world.request.response = NULL;
-	world.request.replies = 0;
-	world.request.problem = STATUS_OK;
-}
-
 static int teardown(void **state)
 {
 	(void)state;
-	forget_response();
+	fake_http_forget(&world.request);
 	peer_service_destroy(world.service);
 	loop_destroy(world.loop);
 	assert_int_equal(world.policy.references, 0);
@@ -438,7 +336,7 @@ static void post(const char *body)
 	const struct http_route *routes;
 	size_t count;
 
-	forget_response();
+	fake_http_forget(&world.request);
 	world.request.body = body;
 	routes = peer_service_routes(&count);
 	assert_int_equal(count, 7);
@@ -456,6 +354,8 @@ static json_t *ask(const char *body)
 	assert_int_equal(world.request.replies, 1);
 	assert_non_null(world.request.response);
 	assert_int_equal(world.request.response->status, 200);
+	assert_string_equal(world.request.response->type, "application/json");
+	assert_string_equal(world.request.response->cache_control, "no-store");
 	assert_int_equal(json_parse(world.request.response->body, strlen(world.request.response->body), &answers, NULL),
 		STATUS_OK);
 	return answers;
