@@ -20,7 +20,6 @@
 #include "service_subject.h"
 
 #define DATABASE_MS 5000
-#define REASON_MAX 256 /* bytes of the entry's text */
 
 /* $1 type, $5 what this is called, $6 the pseudonyms, $7 the sealed object, $8 regions. */
 #define TELL                                                                                                           \
@@ -41,7 +40,7 @@ static const char keep_flag[] =
 
 struct flag {
 	struct subject subject;
-	const char *name, *value, *reason; /* borrowed from what was asked */
+	struct flag_request asked; /* borrowed */
 	char field[GATE_FIELD_SIZE];
 	bool is_kept; /* beside the record, which another system has */
 	int64_t version, regions;
@@ -53,37 +52,16 @@ static enum status find_field(struct flag *flag, struct strbuf *why)
 	const struct subject *subject = &flag->subject;
 	const struct settings_type *type = settings_type(subject->service->settings, subject->object.type);
 	struct policy *policy = gate_acquire(subject->service->gate);
-	bool is_there = policy != NULL && policy_flag_field(policy, type->name, flag->name, flag->field);
+	bool is_there = policy != NULL && policy_flag_field(policy, type->name, flag->asked.name, flag->field);
 
 	if (policy != NULL)
 		policy_release_reference(policy);
 	if (!is_there) {
-		strbuf_addf(why, "the policy has no flag %s for %s", flag->name, type->name);
+		strbuf_addf(why, "the policy has no flag %s for %s", flag->asked.name, type->name);
 		return STATUS_INVALID;
 	}
 	flag->is_kept = type->handler != HANDLER_STORE;
 	return STATUS_OK;
-}
-
-static bool is_word(const char *text)
-{
-	return text != NULL && text[0] != '\0' && strlen(text) < 64 &&
-	       text[strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789._-")] == '\0';
-}
-
-static enum status read_flag(struct flag *flag, const json_t *asked, struct strbuf *why)
-{
-	flag->name = json_get_string(asked, "flag");
-	flag->value = json_get_string(asked, "value");
-	flag->reason = json_get_string(asked, "reason");
-	if (flag->reason == NULL)
-		flag->reason = "";
-	if (!is_word(flag->name) || !is_word(flag->value) || strlen(flag->reason) > REASON_MAX) {
-		strbuf_addf(
-			why, "flag and value are words of the policy, and the reason has at most %d bytes", REASON_MAX);
-		return STATUS_INVALID;
-	}
-	return find_field(flag, why);
 }
 
 static enum status say_absent(const struct flag *flag, struct strbuf *why)
@@ -157,8 +135,9 @@ static enum status change(struct flag *flag, struct strbuf *why)
 {
 	struct subject *subject = &flag->subject;
 	struct strbuf sealed = STRBUF_INIT;
-	const char *parameters[] = { subject->object.type, subject->object.id, flag->is_kept ? flag->name : flag->field,
-		flag->value, subject->id_text, subject->names.data, NULL, subject->regions.data, subject->ref };
+	const char *parameters[] = { subject->object.type, subject->object.id,
+		flag->is_kept ? flag->asked.name : flag->field, flag->asked.value, subject->id_text,
+		subject->names.data, NULL, subject->regions.data, subject->ref };
 	PGresult *result = NULL;
 	enum status status = STATUS_INTERNAL;
 
@@ -195,7 +174,8 @@ static enum status run(struct flag *flag, struct strbuf *why)
 	if (status != STATUS_OK)
 		return status;
 	(void)locator_forget(subject->service->locator, &subject->object);
-	strbuf_addf(&text, "%s = %s%s%s", flag->name, flag->value, flag->reason[0] != '\0' ? ": " : "", flag->reason);
+	strbuf_addf(&text, "%s = %s%s%s", flag->asked.name, flag->asked.value,
+		flag->asked.reason[0] != '\0' ? ": " : "", flag->asked.reason);
 	note.text = text.data;
 	note.count = flag->regions;
 	status = service_log_write(subject->service, &note);
@@ -211,11 +191,13 @@ void service_flag(void *arg, struct http_request *request)
 	enum status status = subject_begin(&flag.subject, arg, request, &asked, &why);
 
 	if (status == STATUS_OK)
-		status = read_flag(&flag, asked, &why);
+		status = flag_request_read(asked, &flag.asked, &why);
+	if (status == STATUS_OK)
+		status = find_field(&flag, &why);
 	if (status == STATUS_OK)
 		status = run(&flag, &why);
 	if (status == STATUS_OK) {
-		LOG_INFO("subject_flag_set", "flag", flag.name, "value", flag.value, "regions",
+		LOG_INFO("subject_flag_set", "flag", flag.asked.name, "value", flag.asked.value, "regions",
 			log_number(flag.regions));
 		strbuf_addf(&text, "{\"request\":\"%s\",", flag.subject.id_text);
 		if (!flag.is_kept)

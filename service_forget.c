@@ -23,7 +23,6 @@
 /* The last is for events that still come: see service_tell.c. */
 static const char forget_rows[] =
 	"WITH route AS (DELETE FROM homeward.routes WHERE type = $2 AND kind = 'exact' AND key = $3), "
-	"flags AS (DELETE FROM homeward.subject_flags WHERE ref = $1), "
 	"noted AS (INSERT INTO homeward.erasures (erasure, region, type, subject, sealed, state, acknowledged_at) "
 	"VALUES ($4::uuid, $5, $2, '', decode($6, 'hex'), 'acknowledged', now()) ON CONFLICT DO NOTHING) "
 	"DELETE FROM homeward.subject_keys WHERE ref = $1 RETURNING encode(wrapped, 'hex')";
@@ -37,10 +36,8 @@ struct forgetting {
 	struct loop_task task;
 	struct service *service;
 	struct http_request *request; /* NULL: it came as an event, and so does the answer */
-	struct object_id object;
-	struct exchange_id erasure;
+	struct forget_request asked;
 	size_t purged;
-	bool is_copies_only; /* it has changed: nothing is erased */
 	char region[REGION_SIZE], ref[SUBJECT_HASH_SIZE];
 };
 
@@ -64,7 +61,7 @@ static void answer_event(struct forgetting *forgetting, enum status status)
 		forgetting_done(forgetting, status, NULL);
 		return;
 	}
-	exchange_id_format(&forgetting->erasure, erasure);
+	exchange_id_format(&forgetting->asked.erasure, erasure);
 	(void)snprintf(purged, sizeof(purged), "%zu", forgetting->purged);
 	database_query(service->control_database, say_forgotten, parameters, 3,
 		loop_now_ms(service->control) + DATABASE_MS, forgetting_done, forgetting);
@@ -98,20 +95,21 @@ static void rows_forgotten(void *arg, enum status status, const PGresult *result
 	struct forgetting *forgetting = arg;
 	struct service *service = forgetting->service;
 	char subject[ENTRY_SUBJECT_SIZE] = "";
-	const struct database_parameter parameters[] = { { forgetting->object.type }, { forgetting->object.id } };
+	const struct database_parameter parameters[] = { { forgetting->asked.object.type },
+		{ forgetting->asked.object.id } };
 	const struct access_note note = { .kind = ENTRY_ERASE,
 		.text = "asked by the home",
 		.peer = forgetting->region,
-		.type = forgetting->object.type,
+		.type = forgetting->asked.object.type,
 		.subject = subject,
-		.exchange = &forgetting->erasure,
+		.exchange = &forgetting->asked.erasure,
 		.count = -1 };
 
 	if (status == STATUS_OK && PQntuples(result) == 1 &&
-		subject_of_row(service, forgetting->ref, PQgetvalue(result, 0, 0), &forgetting->object, subject))
+		subject_of_row(service, forgetting->ref, PQgetvalue(result, 0, 0), &forgetting->asked.object, subject))
 		keyring_subjects_changed(service->keyring);
 	/* Again, for what came between the first time and now. */
-	forgetting->purged += locator_forget(service->locator, &forgetting->object);
+	forgetting->purged += locator_forget(service->locator, &forgetting->asked.object);
 	if (status == STATUS_OK && service_log_write(service, &note) != STATUS_OK)
 		status = STATUS_UNRECORDED;
 	if (status == STATUS_OK)
@@ -127,50 +125,38 @@ static void forget(struct loop_task *task)
 	struct service *service = forgetting->service;
 	uint8_t sealed[OBJECT_ID_SIZE + KEYRING_SEALED_EXTRA];
 	char erasure[EXCHANGE_ID_TEXT_SIZE], hex[2 * sizeof(sealed) + 1];
-	const struct database_parameter parameters[] = { { forgetting->ref }, { forgetting->object.type },
-		{ forgetting->object.id }, { erasure }, { service->settings->region }, { hex } };
-	size_t size = strlen(forgetting->object.id);
+	const struct database_parameter parameters[] = { { forgetting->ref }, { forgetting->asked.object.type },
+		{ forgetting->asked.object.id }, { erasure }, { service->settings->region }, { hex } };
+	size_t size = strlen(forgetting->asked.object.id);
 
-	if (forgetting->is_copies_only) {
-		(void)locator_forget(service->locator, &forgetting->object);
+	if (forgetting->asked.is_copies_only) {
+		(void)locator_forget(service->locator, &forgetting->asked.object);
 		answer_forgotten(forgetting, STATUS_OK);
 		return;
 	}
-	exchange_id_format(&forgetting->erasure, erasure);
-	if (!keyring_seal(service->keyring, erasure, forgetting->object.id, size, sealed)) {
+	exchange_id_format(&forgetting->asked.erasure, erasure);
+	if (!keyring_seal(service->keyring, erasure, forgetting->asked.object.id, size, sealed)) {
 		answer_forgotten(forgetting, STATUS_INTERNAL);
 		return;
 	}
 	*hex_format(sealed, size + KEYRING_SEALED_EXTRA, hex) = '\0';
-	forgetting->purged = locator_forget(service->locator, &forgetting->object);
+	forgetting->purged = locator_forget(service->locator, &forgetting->asked.object);
 	database_query(service->control_database, forget_rows, parameters, 6,
 		loop_now_ms(service->control) + DATABASE_MS, rows_forgotten, forgetting);
 }
 
 /* What is to be forgotten, and whether that region may say so. */
-static enum status name_object(
-	struct forgetting *forgetting, const char *erasure, const char *type, const char *id, struct strbuf *why)
+static enum status take_words(struct forgetting *forgetting, const struct forget_words *words, struct strbuf *why)
 {
 	struct service *service = forgetting->service;
-	const struct settings_type *known = type != NULL ? settings_type(service->settings, type) : NULL;
 	struct route_answer route;
-	enum status status;
+	enum status status = forget_request_read(service->settings, words, &forgetting->asked, why);
 
-	if (known == NULL || id == NULL || erasure == NULL) {
-		strbuf_adds(why, "erasure, type and id are needed");
-		return STATUS_INVALID;
-	}
-	status = exchange_id_parse(erasure, &forgetting->erasure);
-	if (status == STATUS_OK)
-		status = object_id_make(type, id, strlen(id), known->id_format, &forgetting->object, why);
 	if (status != STATUS_OK)
 		return status;
-	routes_find(service->routes, &forgetting->object, &route);
-	if (route.found != ROUTE_FOUND_NONE && strcmp(route.region, forgetting->region) != 0) {
-		strbuf_adds(why, "only the home may have an object forgotten");
-		return STATUS_FORBIDDEN;
-	}
-	return subject_ref(service, &forgetting->object, forgetting->ref, why);
+	routes_find(service->routes, &forgetting->asked.object, &route);
+	status = forget_request_judge(route.found != ROUTE_FOUND_NONE ? route.region : NULL, forgetting->region, why);
+	return status == STATUS_OK ? subject_ref(service, &forgetting->asked.object, forgetting->ref, why) : status;
 }
 
 static struct forgetting *begin(struct service *service, const char *region)
@@ -189,11 +175,12 @@ void service_forget_told(void *arg, const char *region, const char *erasure, con
 {
 	struct service *service = arg;
 	struct forgetting *forgetting = begin(service, region);
+	const struct forget_words words = { erasure, type, id, NULL };
 	struct strbuf why = STRBUF_INIT;
 	enum status status = STATUS_NO_MEMORY;
 
 	if (forgetting != NULL)
-		status = name_object(forgetting, erasure, type, id, &why);
+		status = take_words(forgetting, &words, &why);
 	if (status == STATUS_OK) {
 		loop_post(service->control, &forgetting->task);
 	} else {
@@ -209,6 +196,7 @@ void service_forget(void *arg, struct http_request *request, const char *region)
 {
 	struct forgetting *forgetting = begin(arg, region);
 	struct strbuf why = STRBUF_INIT;
+	struct forget_words words;
 	json_t *document = NULL;
 	enum status status = STATUS_NO_MEMORY;
 	size_t size;
@@ -217,12 +205,11 @@ void service_forget(void *arg, struct http_request *request, const char *region)
 	if (forgetting != NULL)
 		status = json_parse(body, size, &document, &why);
 	if (status == STATUS_OK)
-		status = name_object(forgetting, json_get_string(document, "erasure"),
-			json_get_string(document, "type"), json_get_string(document, "id"), &why);
+		words = (struct forget_words){ json_get_string(document, "erasure"), json_get_string(document, "type"),
+			json_get_string(document, "id"), json_get_string(document, "only") };
+	if (status == STATUS_OK)
+		status = take_words(forgetting, &words, &why);
 	if (status == STATUS_OK) {
-		const char *only = json_get_string(document, "only");
-
-		forgetting->is_copies_only = only != NULL && strcmp(only, "copies") == 0;
 		forgetting->request = request;
 		http_request_suspend(request);
 		loop_post(forgetting->service->control, &forgetting->task);

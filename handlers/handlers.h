@@ -81,6 +81,28 @@ struct forget_hook {
 	void *arg;
 };
 
+/* ---- what is asked about a subject; pure, and the texts are borrowed from what was asked ---- */
+
+struct flag_request {
+	const char *name, *value, *reason; /* words of the policy; reason "" when none was given */
+};
+MUST_CHECK enum status flag_request_read(const json_t *asked, struct flag_request *request_out, struct strbuf *why);
+
+/* What a home says when it has an object forgotten; any may be NULL, for missing. */
+struct forget_words {
+	const char *erasure, *type, *id, *only;
+};
+struct forget_request {
+	struct exchange_id erasure;
+	struct object_id object; /* canonical */
+	bool is_copies_only;     /* it has changed: nothing is erased */
+};
+MUST_CHECK enum status forget_request_read(const struct settings *settings, const struct forget_words *words,
+	struct forget_request *request_out, struct strbuf *why);
+/* Whether `region` may have it forgotten.  home: by our own routes; NULL where they do not say, for the exact route goes
+ * with the first forgetting, and to be told again must be as good. */
+MUST_CHECK enum status forget_request_judge(const char *home, const char *region, struct strbuf *why);
+
 /* ---- access logs, to other regions: this one's checkpoint and hash tiles, and its cosignature of theirs ---- */
 
 struct log_service;
