@@ -6,6 +6,7 @@ An application's effect is a trigger on the inbox, so that it happens in the tra
 import json
 import pathlib
 import shutil
+import time
 import uuid
 
 import jsonschema
@@ -415,6 +416,90 @@ def test_a_region_that_did_not_say_so_gets_no_batches(events):
     finally:
         eu.write_settings(settings)
         restart(eu)
+
+
+class BeforeBatches:
+    """Stands for eu with a homeward from before batches: such a message is no event, so it is buried without a receipt;
+    each event alone is receipted, and its answers to canaries say nothing of batches."""
+
+    def __init__(self, events):
+        self.broker, self.taken, self.buried, self.answered_s = events.brokers["eu"], [], [], []
+        self.connection = connect(self.broker)
+        self.channel = self.connection.channel()
+        self.channel.basic_consume("homeward.inbox", self.take)
+
+    def say(self, kind, source, data):
+        said = event(source=source, type=kind, destination="na", originregion="eu", exchangeid=str(uuid.uuid4()), data=data,
+                     time="2026-11-21T05:40:32Z", datacontenttype="application/json", dataclassification="operational",
+                     dataschema=f"https://homeward.dev/schemas/{kind}.v1.json")
+        self.channel.basic_publish("homeward.events", f"na.eu.{kind}", json.dumps(said).encode(), pika.BasicProperties(delivery_mode=2))
+
+    def take(self, channel, method, _, body):
+        kind, content = method.routing_key.split(".", 2)[2], json.loads(body)
+        if kind == "homeward.batch":
+            self.buried += [one["id"] for one in content]
+        elif kind == "homeward.canary" and content["data"]["kind"] == "canary":
+            said = {name: content["data"][name] for name in ("number", "instance", "sent_at")}
+            self.say("homeward.canary", "/homeward/mesh", {**said, "from": "eu", "to": "na", "kind": "answer"})
+            self.answered_s.append(time.monotonic())
+        elif not kind.startswith("homeward."):
+            self.taken.append(content["id"])
+            self.say("homeward.receipt", "/homeward/receipts", {"at": "2026-11-21T05:40:32Z", "events": [
+                {"source": content["source"], "id": content["id"], "outcome": "applied"}]})
+        channel.basic_ack(method.delivery_tag)
+
+    def work(self):
+        self.connection.process_data_events(time_limit=0.1)
+
+
+def answer_age_s(region):
+    return region.metric("homeward_mesh_canary_answer_age_seconds", region="eu")
+
+
+def test_a_region_that_takes_no_batches_any_more_loses_nothing(events):
+    """eu says that it takes batches, and then an older homeward takes its place: what it buried comes again, one by one."""
+    na, eu = events["na"], events["eu"]
+
+    def insert(name, count):
+        na.sql("INSERT INTO homeward.outbox (id, aggregateid, type, payload, destination) SELECT %s || '-' || n, %s,"
+               " 'session.completed', %s::jsonb, 'eu' FROM generate_series(1, %s) AS n", name, name, json.dumps(SESSION), count)
+        return {f"{name}-{number}" for number in range(1, count + 1)}
+
+    def receipted(name):
+        return na.sql("SELECT count(*) FROM homeward.outbox WHERE aggregateid = %s AND receipt = 'applied'", name)[0][0]
+
+    def goes_together():
+        sent, name = batched(na, "sent"), f"together-{uuid.uuid4()}"
+        insert(name, 20)
+        eventually(lambda: receipted(name) == 20, within_s=60, what="receipts")
+        return batched(na, "sent") > sent
+
+    eventually(goes_together, within_s=60, what="a batch")
+    eu.kill()
+    sent = batched(na, "sent")
+    before = insert("downgraded", 100)
+    eventually(lambda: not na.sql("SELECT 1 FROM homeward.outbox WHERE aggregateid = 'downgraded' AND sent_at IS NULL"), what="all sent")
+    assert batched(na, "sent") - sent > 50
+    old = BeforeBatches(events)
+    try:
+        eventually(lambda: old.work() or len(old.buried) > 50, within_s=60, what="batches that are buried")
+        # From its first answer on it gets none.
+        eventually(lambda: old.work() or (old.answered_s and answer_age_s(na) < time.monotonic() - old.answered_s[0] - 1),
+                   within_s=60, what="an answer that says nothing of batches")
+        sent, buried = batched(na, "sent"), list(old.buried)
+        after = insert("single", 100)
+        eventually(lambda: old.work() or receipted("single") == 100, within_s=60, what="receipts of what came singly")
+        # What was buried has no receipt, and when its time is over it comes again: as if that were now.
+        assert set(buried) <= before and receipted("downgraded") == 100 - len(set(buried))
+        na.sql("UPDATE homeward.outbox SET sent_at = sent_at - interval '61 s' WHERE aggregateid = 'downgraded'")
+        eventually(lambda: old.work() or receipted("downgraded") == 100, within_s=120, what="receipts of what had been buried")
+        assert batched(na, "sent") == sent and old.buried == buried
+        assert set(old.taken) == before | after
+    finally:
+        old.connection.close()
+        eu.start()
+        eventually(eu.is_ready, within_s=30, what="eu again")
+    eventually(goes_together, within_s=60, what="a batch again")
 
 
 def test_nothing_is_lost_or_doubled_through_kills(events):
