@@ -20,6 +20,27 @@ bool ledger_window_next(int64_t from_s, int64_t now_s, int64_t interval_s, struc
 	return window_out->until_s <= now_s - ledger_settle_s(interval_s);
 }
 
+bool ledger_slice_next(int64_t window_s, int64_t from_s, struct ledger_window *slice_out)
+{
+	int64_t share_s = (window_s + LEDGER_SLICES_MAX - 1) / LEDGER_SLICES_MAX;
+	int64_t slice_s = share_s > LEDGER_SLICE_S ? share_s : LEDGER_SLICE_S;
+
+	*slice_out = (struct ledger_window){ from_s, from_s + slice_s < window_s ? from_s + slice_s : window_s };
+	return from_s < window_s;
+}
+
+void ledger_sums_add(struct ledger_sums *sums, int64_t events, int64_t dead, const char *hash)
+{
+	sums->events += events;
+	sums->dead += dead;
+	if (strlen(hash) != LEDGER_HASH_BITS)
+		return;
+	if (sums->hash[0] == '\0')
+		memset(sums->hash, '0', LEDGER_HASH_BITS);
+	for (size_t i = 0; i < LEDGER_HASH_BITS; i++)
+		sums->hash[i] = sums->hash[i] == hash[i] ? '0' : '1';
+}
+
 int ledger_key_compare(const struct ledger_key *a, const struct ledger_key *b)
 {
 	int order = strcmp(a->at, b->at);

@@ -27,6 +27,23 @@ int64_t ledger_settle_s(int64_t interval_s);
  */
 bool ledger_window_next(int64_t from_s, int64_t now_s, int64_t interval_s, struct ledger_window *window_out);
 
+/*
+ * A window is counted a slice at a time, each with a statement of its own: a busy hour in one would take longer than a
+ * statement may.  The slice after one that ended from_s seconds into the window; false when there is none.
+ */
+#define LEDGER_SLICE_S 60
+#define LEDGER_SLICES_MAX 1440 /* of a window, which another region may make as long as it likes */
+bool ledger_slice_next(int64_t window_s, int64_t from_s, struct ledger_window *slice_out);
+
+/* Counts of events, and the sum (exclusive or) of the hashes of their ids, as texts of '0' and '1'. */
+#define LEDGER_HASH_BITS 256
+struct ledger_sums {
+	int64_t events, dead;
+	char hash[LEDGER_HASH_BITS + 1]; /* "" of none */
+};
+/* The sum of both; `hash` may be "". */
+void ledger_sums_add(struct ledger_sums *sums, int64_t events, int64_t dead, const char *hash);
+
 /* An event's place in a window.  `at` is its outboxtime in UTC with microseconds, so that texts compare as times. */
 struct ledger_key {
 	const char *at, *source, *id; /* borrowed */

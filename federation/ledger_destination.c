@@ -35,14 +35,12 @@
 	"homeward.ledger_time(l.since)"                                                                                \
 	", 'source', '', 'id', '') END"
 
-/* $1: what was told, $2: by whom, $3: this region, $4: seconds the inbox keeps. */
+/* $1: what was told, $2: by whom, $3: this region, $4: seconds the inbox keeps, $5, $6: what is here. */
 static const char take_told[] =
 	"WITH l AS (SELECT $1::jsonb AS d, $2 AS origin, $3 AS destination, ($1::jsonb->>'since')::timestamptz AS "
 	"since,"
 	" ($1::jsonb->>'until')::timestamptz AS until, ($1::jsonb->>'first')::timestamptz AS first),"
-	" has AS (SELECT count(*) AS taken, homeward.ledger_digest(bit_xor(homeward.ledger_hash(i.source, i.id))) AS "
-	"ids"
-	" FROM l, homeward.inbox i WHERE " IN_WINDOW "),"
+	" has AS (SELECT $5::bigint AS taken, homeward.ledger_digest(nullif($6::text, '')::bit(256)) AS ids),"
 	" before AS (SELECT max(b.until) AS until FROM l, homeward.ledgers b WHERE b.origin = $2 AND b.destination = $3"
 	" AND b.since < l.since),"
 	" noted AS (INSERT INTO homeward.ledgers AS old (origin, destination, since, until, sent, dead, ids_sha256, "
@@ -110,17 +108,17 @@ static const char note_state[] =
 	"UPDATE homeward.ledgers l SET state = $4, missing = $5::bigint, extra = $6::bigint WHERE l.origin = $2 AND"
 	" l.destination = $3 AND l.since = ($1::jsonb->>'since')::timestamptz";
 /* $1: this region, $2: seconds the inbox keeps. */
-static const char look_again[] =
-	"WITH counted AS (SELECT l.origin, l.destination, l.since, l.taken, (SELECT count(*) FROM homeward.inbox i "
-	"WHERE " IN_WINDOW ") AS n FROM homeward.ledgers l WHERE l.destination = $1 AND l.origin <> $1 AND " IS_KEPT(
-		"$2") " AND l.since > now() - interval '1 day' AND l.state IN ('even', 'mended', 'extra')),"
-		      " l AS (UPDATE homeward.ledgers l SET state = 'comparing', looked_at = now(), awaited = 0, taken "
-		      "= c.n"
-		      " FROM (SELECT * FROM counted WHERE n <> taken ORDER BY since LIMIT " LEDGER_WINDOWS_TEXT ") AS c"
-		      " WHERE (l.origin, l.destination, l.since) = (c.origin, c.destination, "
-		      "c.since) RETURNING l.*)"
-		      " SELECT l.origin, jsonb_build_object(" LEDGER_WINDOW ", " LEDGER_FOUND ", " ASK_ALL
-		      ")::text FROM l";
+static const char read_recent[] =
+	"SELECT l.origin, homeward.ledger_time(l.since), homeward.ledger_time(l.until), l.taken FROM homeward.ledgers l"
+	" WHERE l.destination = $1 AND l.origin <> $1 AND " IS_KEPT(
+		"$2") " AND l.since > now() - interval '1 day' AND l.state IN ('even', 'mended', 'extra') ORDER BY"
+		      " l.since";
+/* $1: this region, $2: the other, $3: the window, $4: what is here. */
+static const char compare_again[] =
+	"WITH l AS (UPDATE homeward.ledgers l SET state = 'comparing', looked_at = now(), awaited = 0, taken = "
+	"$4::bigint WHERE l.destination = $1 AND l.origin = $2 AND l.since = $3::timestamptz AND l.state IN ('even',"
+	" 'mended', 'extra') RETURNING l.*) SELECT jsonb_build_object(" LEDGER_WINDOW ", " LEDGER_FOUND ", " ASK_ALL
+	")::text FROM l";
 
 static void count_state(const char *state)
 {
@@ -135,14 +133,16 @@ static void count_state(const char *state)
 enum status ledger_take_told(
 	struct worker *worker, const struct ledger_message *message, json_t **reply_out, struct strbuf *why)
 {
-	char keep[NUMBER_SIZE];
-	const char *parameters[] = { message->text, message->region, worker->settings->region, keep };
+	char keep[NUMBER_SIZE], taken[NUMBER_SIZE];
+	const char *parameters[] = { message->text, message->region, worker->settings->region, keep, taken,
+		message->taken.hash };
 	PGresult *rows = NULL;
 	enum status status;
 
 	*reply_out = NULL;
 	(void)snprintf(keep, sizeof(keep), "%lld", (long long)worker->settings->events.inbox_keep_s);
-	status = ledger_query(worker, take_told, parameters, 4, &rows, why);
+	(void)snprintf(taken, sizeof(taken), "%lld", (long long)message->taken.events);
+	status = ledger_query(worker, take_told, parameters, 6, &rows, why);
 	if (status == STATUS_OK && PQntuples(rows) > 0) {
 		*reply_out = ledger_json(rows, 0, 0);
 		if (strcmp(PQgetvalue(rows, 0, 1), "comparing") != 0)
@@ -336,23 +336,50 @@ out:
 	return status;
 }
 
+/* One window; *has_asked_out: it has another number of events by now, and their ids are asked for. */
+static bool look_at(struct worker *worker, const PGresult *windows, int row, bool *has_asked_out)
+{
+	const char *origin = PQgetvalue(windows, row, 0), *since = PQgetvalue(windows, row, 1);
+	char taken[NUMBER_SIZE];
+	const char *parameters[] = { worker->settings->region, origin, since, taken };
+	struct strbuf why = STRBUF_INIT;
+	PGresult *rows = NULL;
+	struct ledger_sums sums;
+	json_t *data = NULL;
+	bool is_fine = ledger_count(worker, LEDGER_COUNT_ROWS, origin, since, PQgetvalue(windows, row, 2), &sums,
+			       &why) == STATUS_OK;
+
+	(void)snprintf(taken, sizeof(taken), "%lld", (long long)sums.events);
+	*has_asked_out = is_fine && strcmp(taken, PQgetvalue(windows, row, 3)) != 0;
+	if (*has_asked_out)
+		is_fine = ledger_query(worker, compare_again, parameters, 4, &rows, &why) == STATUS_OK;
+	if (!is_fine)
+		worker_lose_session(worker, why.data);
+	if (*has_asked_out && is_fine && PQntuples(rows) > 0)
+		data = ledger_json(rows, 0, 0);
+	if (data != NULL)
+		is_fine = ledger_send(worker, LEDGER_ANSWER_TYPE, origin, data);
+	PQclear(rows);
+	strbuf_release(&why);
+	return is_fine;
+}
+
 bool ledger_look_again(struct worker *worker)
 {
 	char keep[NUMBER_SIZE];
 	const char *parameters[] = { worker->settings->region, keep };
 	struct strbuf why = STRBUF_INIT;
 	PGresult *rows = NULL;
-	bool is_fine;
+	int asked = 0;
+	bool is_fine, has_asked;
 
 	(void)snprintf(keep, sizeof(keep), "%lld", (long long)worker->settings->events.inbox_keep_s);
-	is_fine = ledger_query(worker, look_again, parameters, 2, &rows, &why) == STATUS_OK;
+	is_fine = ledger_query(worker, read_recent, parameters, 2, &rows, &why) == STATUS_OK;
 	if (!is_fine)
 		worker_lose_session(worker, why.data);
-	for (int row = 0; is_fine && row < PQntuples(rows); row++) {
-		json_t *data = ledger_json(rows, row, 1);
-
-		if (data != NULL)
-			is_fine = ledger_send(worker, LEDGER_ANSWER_TYPE, PQgetvalue(rows, row, 0), data);
+	for (int row = 0; is_fine && asked < LEDGER_WINDOWS && row < PQntuples(rows); row++) {
+		is_fine = look_at(worker, rows, row, &has_asked);
+		asked += has_asked;
 	}
 	PQclear(rows);
 	strbuf_release(&why);

@@ -12,6 +12,7 @@
 #include <jansson.h>
 
 #include "federation/event.h"
+#include "federation/ledger.h"
 #include "federation/worker.h"
 
 #define LEDGER_TYPE EVENT_OWN_PREFIX "ledger"
@@ -34,7 +35,18 @@ struct ledger_message {
 	const char *region; /* whose it is; the link says so */
 	const char *text;   /* the data, in JSON */
 	const json_t *data; /* the same */
+	/* Of homeward.ledger: what is here of its window. */
+	struct ledger_sums taken;
 };
+
+/* Of a window, by slices that commit on their own: not within a transaction.  since, until: as in messages. */
+enum ledger_count {
+	LEDGER_COUNT_SENT,  /* to the region */
+	LEDGER_COUNT_TAKEN, /* from it */
+	LEDGER_COUNT_ROWS   /* the same without the hash */
+};
+MUST_CHECK enum status ledger_count(struct worker *worker, enum ledger_count what, const char *region,
+	const char *since, const char *until, struct ledger_sums *sums_out, struct strbuf *why);
 
 /* One statement with the worker's session. */
 MUST_CHECK enum status ledger_query(struct worker *worker, const char *sql, const char *const *parameters, int count,

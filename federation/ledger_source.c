@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "federation/ledger.h"
@@ -30,14 +31,12 @@ static const char read_unsettled[] =
 	" origin = $1 AND destination = $2 AND since > now() - $3::bigint * interval '1 second' AND told_at < now()"
 	" - $4::bigint * interval '1 second' AND (state IN ('told', 'comparing', 'open', 'missing') OR told_at <"
 	" until + $4::bigint * interval '1 second') ORDER BY since LIMIT " LEDGER_WINDOWS_TEXT;
-/* $3, $4: the window.  No row when it is settled and as it was. */
+/* $3, $4: the window; $5, $6, $7: its sums.  No row when it is settled and as it was. */
 static const char count_window[] =
-	"WITH counted AS (SELECT count(*) FILTER (WHERE word <> 'kept') AS sent, count(*) FILTER (WHERE word ="
-	" 'dead') AS dead, homeward.ledger_digest(bit_xor(homeward.ledger_hash(source, id)) FILTER (WHERE word IN"
-	" ('applied', 'awaited', 'erased'))) AS ids FROM homeward.ledger_rows($2, to_timestamp($3::bigint),"
-	" to_timestamp($4::bigint))), l AS (INSERT INTO homeward.ledgers AS old (origin, destination, since, until,"
-	" sent, dead, ids_sha256, state) SELECT $1, $2, to_timestamp($3::bigint), to_timestamp($4::bigint), sent,"
-	" dead, ids, 'told' FROM counted ON CONFLICT (origin, destination, since) DO UPDATE SET sent ="
+	"WITH counted AS (SELECT $5::bigint AS sent, $6::bigint AS dead, homeward.ledger_digest(nullif($7::text,"
+	" '')::bit(256)) AS ids), l AS (INSERT INTO homeward.ledgers AS old (origin, destination, since, until,"
+	" sent, dead, ids_sha256, state) SELECT $1, $2, $3::timestamptz, $4::timestamptz, sent, dead, ids, 'told'"
+	" FROM counted ON CONFLICT (origin, destination, since) DO UPDATE SET sent ="
 	" EXCLUDED.sent, dead = EXCLUDED.dead, ids_sha256 = EXCLUDED.ids_sha256, told_at = now(), state = CASE WHEN"
 	" old.state IN ('even', 'mended', 'extra', 'forgotten') AND (old.sent, old.dead, old.ids_sha256) ="
 	" (EXCLUDED.sent, EXCLUDED.dead, EXCLUDED.ids_sha256) THEN old.state ELSE 'told' END RETURNING *) SELECT"
@@ -98,15 +97,21 @@ struct numbers {
 static bool tell_window(struct worker *worker, const char *region, const struct ledger_window *window)
 {
 	struct numbers numbers = { { "" } };
-	const char *parameters[] = { worker->settings->region, region, numbers.text[0], numbers.text[1] };
+	char since[CLOCK_TEXT_SIZE], until[CLOCK_TEXT_SIZE];
+	struct ledger_sums sums;
+	const char *parameters[] = { worker->settings->region, region, since, until, numbers.text[0], numbers.text[1],
+		sums.hash };
 	struct strbuf why = STRBUF_INIT;
 	PGresult *rows = NULL;
 	json_t *data;
 	bool is_fine;
 
-	(void)snprintf(numbers.text[0], NUMBER_SIZE, "%lld", (long long)window->since_s);
-	(void)snprintf(numbers.text[1], NUMBER_SIZE, "%lld", (long long)window->until_s);
-	is_fine = ledger_query(worker, count_window, parameters, 4, &rows, &why) == STATUS_OK;
+	clock_format(window->since_s * 1000000, since);
+	clock_format(window->until_s * 1000000, until);
+	is_fine = ledger_count(worker, LEDGER_COUNT_SENT, region, since, until, &sums, &why) == STATUS_OK;
+	(void)snprintf(numbers.text[0], NUMBER_SIZE, "%lld", (long long)sums.events);
+	(void)snprintf(numbers.text[1], NUMBER_SIZE, "%lld", (long long)sums.dead);
+	is_fine = is_fine && ledger_query(worker, count_window, parameters, 7, &rows, &why) == STATUS_OK;
 	if (!is_fine)
 		worker_lose_session(worker, why.data);
 	data = is_fine && PQntuples(rows) > 0 ? ledger_json(rows, 0, 0) : NULL;

@@ -118,34 +118,50 @@ static enum status prepare(struct worker *worker, struct strbuf *why)
 	return status == STATUS_OK ? worker_take_lock(worker, WORKER_LOCK_LEDGERS, why) : status;
 }
 
-static enum status take(struct worker *worker, const PGresult *rows, json_t **reply_out, struct strbuf *why)
+static enum status take(struct worker *worker, const char *type, const struct ledger_message *message,
+	json_t **reply_out, struct strbuf *why)
 {
-	const char *type = PQgetvalue(rows, 0, COLUMN_TYPE);
-	json_t *data = ledger_json(rows, 0, COLUMN_DATA);
-	struct ledger_message message = { PQgetvalue(rows, 0, COLUMN_REGION), PQgetvalue(rows, 0, COLUMN_DATA), data };
-	enum status status;
-
-	*reply_out = NULL;
-	if (data == NULL)
-		return STATUS_NO_MEMORY;
 	if (strcmp(type, LEDGER_TYPE) == 0)
-		status = ledger_take_told(worker, &message, reply_out, why);
-	else if (strcmp(type, LEDGER_IDS_TYPE) == 0)
-		status = ledger_take_ids(worker, &message, reply_out, why);
-	else
-		status = ledger_take_answer(worker, &message, reply_out, why);
-	json_decref(data);
-	return status;
+		return ledger_take_told(worker, message, reply_out, why);
+	if (strcmp(type, LEDGER_IDS_TYPE) == 0)
+		return ledger_take_ids(worker, message, reply_out, why);
+	return ledger_take_answer(worker, message, reply_out, why);
+}
+
+/* Before the transaction, for it may take long. */
+static enum status count_taken(struct worker *worker, struct ledger_message *message, struct strbuf *why)
+{
+	const char *since = json_get_string(message->data, "since"), *until = json_get_string(message->data, "until");
+	enum status status = ledger_count(worker, LEDGER_COUNT_TAKEN, message->region, since != NULL ? since : "",
+		until != NULL ? until : "", &message->taken, why);
+
+	/* A time that is none is told of by what comes next. */
+	if (!inbox_is_data_fault(status))
+		return status;
+	strbuf_reset(why);
+	return STATUS_OK;
 }
 
 static enum status take_and_remove(struct worker *worker, const PGresult *rows, json_t **reply_out, struct strbuf *why)
 {
-	const char *number = PQgetvalue(rows, 0, COLUMN_NUMBER);
-	enum status status = database_session_script(worker->session, "BEGIN", WORKER_QUERY_MS, why);
+	const char *number = PQgetvalue(rows, 0, COLUMN_NUMBER), *type = PQgetvalue(rows, 0, COLUMN_TYPE);
+	json_t *data = ledger_json(rows, 0, COLUMN_DATA);
+	struct ledger_message message = {
+		.region = PQgetvalue(rows, 0, COLUMN_REGION), .text = PQgetvalue(rows, 0, COLUMN_DATA), .data = data
+	};
+	enum status status = data != NULL ? STATUS_OK : STATUS_NO_MEMORY;
 
 	*reply_out = NULL;
+	if (status == STATUS_OK && strcmp(type, LEDGER_TYPE) == 0)
+		status = count_taken(worker, &message, why);
 	if (status == STATUS_OK)
-		status = take(worker, rows, reply_out, why);
+		status = database_session_script(worker->session, "BEGIN", WORKER_QUERY_MS, why);
+	if (status != STATUS_OK) {
+		json_decref(data);
+		return status;
+	}
+	status = take(worker, type, &message, reply_out, why);
+	json_decref(data);
 	if (status == STATUS_OK)
 		status = ledger_query(worker, remove_message, &number, 1, NULL, why);
 	status = inbox_end(worker, status, why);

@@ -3,13 +3,14 @@
 import json
 import pathlib
 import shutil
+import uuid
 
 import jsonschema
 import pytest
 
 from event_mesh import EventMesh
 from mesh import eventually, homeward
-from test_events import WRITER, event, submit
+from test_events import SESSION, WRITER, event, submit
 
 pytestmark = pytest.mark.skipif(shutil.which("rabbitmqctl") is None, reason="no RabbitMQ on this machine")
 
@@ -24,7 +25,7 @@ WINDOW = ("SELECT l.since, l.until FROM homeward.ledgers l, homeward.outbox o WH
 @pytest.fixture(scope="module")
 def events():
     # A receipt that is late makes no event go again, so that what goes again is the ledgers' doing.
-    with EventMesh("na", "eu", settings={"ledger_interval_s": 4, "receipt_timeout_s": 3600}) as mesh:
+    with EventMesh("na", "eu", "ap", settings={"ledger_interval_s": 4, "receipt_timeout_s": 3600}) as mesh:
         yield mesh
 
 
@@ -140,3 +141,83 @@ def test_what_the_source_never_sent_is_named_too(events):
                what="one window that is not even")
     assert [data["extra"] for _, data in eu.system_events("homeward.ledger.difference")][-1] == 1
     assert sent_again(na) == before
+
+
+def test_a_region_speaks_only_of_its_own_pair(events):
+    """ap says what na sent eu, and what eu is to send na again."""
+    eu = events["eu"]
+    known = eu.sql("SELECT origin, destination, since FROM homeward.ledgers WHERE until < '2026-01-01'")
+    window = {"since": "2025-11-21T04:00:00.000000Z", "until": "2025-11-21T05:00:00.000000Z"}
+    ledger = {**window, "from": "na", "to": "eu", "sent": 1, "dead": 0, "resent": 0, "ids_sha256": "0" * 64, "first": window["since"]}
+    answer = {**window, "from": "eu", "to": "na", "state": "missing", "taken": 0, "missing": 1, "extra": 0, "awaited": 0,
+              "resend": [{"source": "/test", "id": "1"}]}
+    for kind, data in (("homeward.ledger", ledger), ("homeward.ledger.answer", answer)):
+        ignored = eu.log().count("ledger_message_ignored")
+        said = event(type=kind, source="/homeward/ledger", originregion="ap", exchangeid=str(uuid.uuid4()), data=data,
+                     time=window["until"], datacontenttype="application/json", dataclassification="operational",
+                     dataschema=f"https://homeward.dev/schemas/{kind}.v1.json")
+        assert events.brokers["ap"].publish("homeward.events", f"eu.ap.{kind}", json.dumps(said))
+        eventually(lambda count=ignored: eu.log().count("ledger_message_ignored") == count + 1, within_s=60, what=f"{kind} ignored")
+    assert eu.sql("SELECT origin, destination, since FROM homeward.ledgers WHERE until < '2026-01-01'") == known
+    assert not eu.sql("SELECT 1 FROM homeward.outbox WHERE resends > 0")
+
+
+def test_only_the_region_that_lost_a_broadcast_gets_it_again(events):
+    na, eu, ap = (events[name] for name in ("na", "eu", "ap"))
+    [lost, kept] = send(na, 2, destination="all")
+    [to_ap] = send(na, 1, destination="ap")
+    of_ap = SETTLED.replace("l.destination = 'eu'", "l.destination = 'ap'").replace("destination <> 'na'", "o.id = ANY(%s)")
+    eventually(lambda: na.sql(of_ap, [lost, kept, to_ap]) == [(0,)], within_s=90, every_s=0.2, what="settled windows of ap")
+    before = sent_again(na)
+    ap.sql("DELETE FROM homeward.inbox WHERE id = %s", lost)
+    eventually(lambda: {lost, kept, to_ap} <= inbox(ap), within_s=90, every_s=0.2, what="the broadcast once more")
+    assert names(ap, "missing") == {lost} and lost not in names(eu, "missing")
+    eventually(lambda: sent_again(na) == (before[0], before[1] | {(lost, "ap")}), within_s=30, what="one sending more")
+    rows = [row for row in ledgers(ap) if row["from"] == "na" and row["missing"]]
+    assert len(rows) == 1 and rows[0]["to"] == "ap" and {row["id"] for row in ledgers(ap, "--ids")} == {lost}
+
+
+def test_what_is_more_than_two_pages_is_named_whole(events):
+    na, eu = events["na"], events["eu"]
+    na.sql("INSERT INTO homeward.outbox (id, aggregateid, type, payload, destination) SELECT 'page-' || n, 'page-' || n %% 7,"
+           " 'session.completed', %s::jsonb, 'eu' FROM generate_series(1, 1000) AS n", json.dumps(SESSION))
+    sent = {f"page-{number}" for number in range(1, 1001)}
+    eventually(lambda: sent <= inbox(eu), within_s=90, every_s=0.2, what="all events")
+    settled = SETTLED.replace("destination <> 'na'", "o.id LIKE 'page-%%'")
+    eventually(lambda: na.sql(settled) == [(0,)], within_s=90, every_s=0.2, what="settled windows")
+    lost = {f"page-{number}" for number in range(1, 1001) if number % 10}
+    eu.sql("DELETE FROM homeward.inbox WHERE id = ANY(%s)", list(lost))
+    eventually(lambda: sent <= inbox(eu), within_s=120, every_s=0.2, what="all events once more")
+    assert {name for name in names(eu, "missing") if name.startswith("page-")} == lost
+    eventually(lambda: na.sql(settled) == [(0,)], within_s=90, every_s=0.2, what="settled windows again")
+    assert {name for name in sent_again(na)[0] if name.startswith("page-")} == lost
+
+
+def test_a_window_is_counted_by_the_minute(events):
+    """Windows of five minutes, of events that were made over a quarter of an hour: the sums of slices are those of the whole."""
+    ap, eu = events["ap"], events["eu"]
+    settings = ap.settings()
+    ap.sql("INSERT INTO homeward.outbox (id, aggregateid, type, payload, destination, created_at) SELECT 'slice-' || n, 'slice-' || n %% 7,"
+           " 'session.completed', %s::jsonb, 'eu', now() - interval '15 minutes' - n * interval '1 second' FROM generate_series(1, 900) AS n",
+           json.dumps(SESSION))
+    eventually(lambda: ap.sql("SELECT count(*) FROM homeward.outbox WHERE id LIKE 'slice-%%' AND receipt = 'applied'") == [(900,)],
+               within_s=90, every_s=0.2, what="all receipts")
+    ap.kill()
+    ap.sql("DELETE FROM homeward.ledgers WHERE origin = 'ap';"
+           " UPDATE homeward.schema_migrations SET applied_at = now() - interval '40 minutes' WHERE name LIKE '%%ledgers%%'")
+    ap.write_settings({**settings, "events": {**settings["events"], "ledger_interval_s": 300}})
+    ap.start()
+    settled = ("SELECT count(*), sum(l.sent), bool_and(l.until - l.since > interval '60 s') FROM homeward.ledgers l WHERE l.origin = 'ap' AND"
+               " l.destination = 'eu' AND l.state = 'even' AND EXISTS (SELECT 1 FROM homeward.outbox o WHERE o.created_at >= l.since AND"
+               " o.created_at < l.until AND o.destination = 'eu')")
+    try:
+        eventually(lambda: ap.sql(settled)[0][1] == 900, within_s=90, every_s=0.2, what="even windows of all events")
+    finally:
+        ap.write_settings(settings)
+    [(windows, _, is_long)] = ap.sql(settled)
+    assert windows >= 3 and is_long
+    assert ap.sql("SELECT count(*) FROM homeward.ledgers l WHERE origin = 'ap' AND destination = 'eu' AND ids_sha256 <> (SELECT"
+                  " homeward.ledger_digest(bit_xor(homeward.ledger_hash(r.source, r.id)) FILTER (WHERE r.word = 'applied')) FROM"
+                  " homeward.ledger_rows('eu', l.since, l.until) AS r)") == [(0,)]
+    assert eu.sql("SELECT sum(sent), sum(taken) FROM homeward.ledgers WHERE origin = 'ap' AND state = 'even'") == [(900, 900)]
+    assert not sent_again(ap)[0] and not {row[0] for row in eu.sql("SELECT id FROM homeward.ledger_differences WHERE origin = 'ap'")}

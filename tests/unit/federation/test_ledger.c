@@ -135,6 +135,63 @@ static void test_states(void **state)
 	check_state((struct ledger_counts){ .missing_ever = 3 }, "mended");
 }
 
+static void check_slices(int64_t window_s, int64_t slice_s, size_t expected)
+{
+	struct ledger_window slice = { 0, 0 };
+	int64_t from_s = 0;
+	size_t count = 0;
+
+	while (ledger_slice_next(window_s, slice.until_s, &slice)) {
+		assert_int_equal(slice.since_s, from_s);
+		assert_true(slice.until_s == from_s + slice_s || slice.until_s == window_s);
+		assert_true(slice.until_s > slice.since_s);
+		from_s = slice.until_s;
+		count++;
+	}
+	assert_int_equal(from_s, window_s > 0 ? window_s : 0);
+	assert_int_equal(count, expected);
+}
+
+static void test_slices_cover_a_window_and_are_bounded(void **state)
+{
+	(void)state;
+	check_slices(HOUR, 60, 60);
+	check_slices(HOUR - 17, 60, 60); /* the first after a start */
+	check_slices(61, 60, 2);
+	check_slices(4, 60, 1);
+	check_slices(0, 60, 0);
+	check_slices(-5, 60, 0);
+	check_slices(24 * HOUR, 60, 1440);
+	check_slices(365LL * 24 * HOUR, 21900, 1440);
+}
+
+static void test_sums_of_slices(void **state)
+{
+	struct ledger_sums sums = { .events = 0 };
+	char one[LEDGER_HASH_BITS + 1], other[LEDGER_HASH_BITS + 1];
+
+	(void)state;
+	memset(one, '1', LEDGER_HASH_BITS);
+	memset(other, '0', LEDGER_HASH_BITS);
+	one[LEDGER_HASH_BITS] = other[LEDGER_HASH_BITS] = '\0';
+	one[0] = '0';
+	other[5] = '1';
+	ledger_sums_add(&sums, 0, 0, "");
+	assert_string_equal(sums.hash, ""); /* of none, which is not the sum of equals */
+	ledger_sums_add(&sums, 2, 1, one);
+	assert_string_equal(sums.hash, one);
+	ledger_sums_add(&sums, 3, 0, "");
+	assert_string_equal(sums.hash, one);
+	ledger_sums_add(&sums, 4, 2, other);
+	one[5] = '0';
+	assert_string_equal(sums.hash, one);
+	assert_int_equal(sums.events, 9);
+	assert_int_equal(sums.dead, 3);
+	ledger_sums_add(&sums, 0, 0, one);
+	memset(other, '0', LEDGER_HASH_BITS);
+	assert_string_equal(sums.hash, other);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -145,6 +202,8 @@ int main(void)
 		cmocka_unit_test(test_one_side_is_empty),
 		cmocka_unit_test(test_equal_lists),
 		cmocka_unit_test(test_states),
+		cmocka_unit_test(test_slices_cover_a_window_and_are_bounded),
+		cmocka_unit_test(test_sums_of_slices),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
