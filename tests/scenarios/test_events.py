@@ -487,8 +487,8 @@ def test_a_region_that_takes_no_batches_any_more_loses_nothing(events):
         eventually(lambda: old.work() or (old.answered_s and answer_age_s(na) < time.monotonic() - old.answered_s[0] - 1),
                    within_s=60, what="an answer that says nothing of batches")
         sent, buried = batched(na, "sent"), list(old.buried)
-        after = insert("single", 100)
-        eventually(lambda: old.work() or receipted("single") == 100, within_s=60, what="receipts of what came singly")
+        after = insert("alone", 100)
+        eventually(lambda: old.work() or receipted("alone") == 100, within_s=60, what="receipts of what came singly")
         # What was buried has no receipt, and when its time is over it comes again: as if that were now.
         assert set(buried) <= before and receipted("downgraded") == 100 - len(set(buried))
         na.sql("UPDATE homeward.outbox SET sent_at = sent_at - interval '61 s' WHERE aggregateid = 'downgraded'")
