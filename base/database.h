@@ -76,6 +76,12 @@ const char *database_notice(const struct database *database);
 /* Appends a PostgreSQL array literal element; start with "{" and end with "}". */
 void database_array_add(struct strbuf *array, const char *text, size_t length, bool is_first);
 
+/*
+ * The first command on each connection.  By its estimates PostgreSQL compiles a statement over a table that has grown,
+ * for seconds and each time anew, to save milliseconds.  A command and no startup option: poolers refuse those.
+ */
+#define DATABASE_FIRST_COMMAND "SET jit = off"
+
 MUST_CHECK enum status database_session_open(
 	const char *dsn, int64_t timeout_ms, struct database_session **session_out, struct strbuf *why);
 void database_session_close(struct database_session *session);

@@ -142,6 +142,14 @@ static void on_listening(void *arg, enum status status, const PGresult *result)
 	}
 }
 
+/* Were it refused, queries might be slower, and no less right. */
+static void on_first(void *arg, enum status status, const PGresult *result)
+{
+	(void)arg;
+	(void)status;
+	(void)result;
+}
+
 static void become_up(struct database *database)
 {
 	loop_timer_stop(&database->link_timer);
@@ -160,6 +168,7 @@ static void become_up(struct database *database)
 	database->has_been_up = true;
 	database->is_outage_logged = false;
 	database->backoff_ms = BACKOFF_MIN_MS;
+	database_command(database, DATABASE_FIRST_COMMAND, on_first, NULL);
 	for (int i = 0; i < database->listener_count; i++)
 		database_command(database, database->listeners[i].sql, on_listening, &database->listeners[i]);
 }

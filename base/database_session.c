@@ -116,6 +116,8 @@ enum status database_session_open(
 	status = connect_until(session, now_ms() + timeout_ms, why);
 	if (status == STATUS_OK && PQsetnonblocking(session->connection, 1) != 0)
 		status = fail_connection(session, why);
+	if (status == STATUS_OK)
+		status = database_session_script(session, DATABASE_FIRST_COMMAND, timeout_ms, why);
 	if (status != STATUS_OK)
 		goto out;
 	*session_out = session;

@@ -136,12 +136,14 @@ static void run_sql(struct bench *bench, const char *sql)
 
 static void test_ten_thousand_queries_in_flight(void **state)
 {
-	static const char sql[] = "SELECT $1::text";
+	static const char sql[] = "SELECT $1::text", count[] = "SELECT count(*) FROM pg_prepared_statements";
 	struct answer *answers = calloc(MANY, sizeof(*answers)), prepared;
 	struct bench bench;
 
 	(void)state;
 	open_bench(&bench);
+	/* Behind the connection's first command, which has a place in the queue until it is answered. */
+	run_sql(&bench, count);
 	for (int i = 0; i < MANY; i++) {
 		char text[16];
 
@@ -155,7 +157,7 @@ static void test_ten_thousand_queries_in_flight(void **state)
 		assert_int_equal(strtol(answers[i].text, NULL, 10), i);
 	}
 	/* Prepared once, for the two statements used. */
-	ask(&bench, &prepared, "SELECT count(*) FROM pg_prepared_statements", NULL, 0);
+	ask(&bench, &prepared, count, NULL, 0);
 	await_answers(&bench);
 	assert_string_equal(prepared.text, "2");
 	free(answers);
@@ -171,6 +173,7 @@ static void test_the_queue_has_a_bound(void **state)
 	(void)state;
 	open_with(&bench, &settings);
 	await_up(&bench, true);
+	run_sql(&bench, "SELECT 1"); /* behind the connection's first command */
 	for (int i = 0; i < 4; i++)
 		ask(&bench, &answers[i], "SELECT 1", NULL, 0);
 	await_answers(&bench);
