@@ -20,12 +20,19 @@
 #define DATABASE_MS 5000 /* for one statement */
 #define EVENTS_MS 60000  /* for one that reads all events */
 
-/* The last is for events that still come: see service_tell.c. */
+/*
+ * Nothing where the record itself is here: what no route names is not known to be theirs.  What is noted is for events
+ * that still come: see service_tell.c.
+ */
 static const char forget_rows[] =
-	"WITH route AS (DELETE FROM homeward.routes WHERE type = $2 AND kind = 'exact' AND key = $3), "
+	"WITH ours AS (SELECT FROM homeward.objects WHERE type = $2 AND id = $3), "
+	"route AS (DELETE FROM homeward.routes WHERE type = $2 AND kind = 'exact' AND key = $3 "
+	"AND NOT EXISTS (SELECT FROM ours)), "
 	"noted AS (INSERT INTO homeward.erasures (erasure, region, type, subject, sealed, state, acknowledged_at) "
-	"VALUES ($4::uuid, $5, $2, '', decode($6, 'hex'), 'acknowledged', now()) ON CONFLICT DO NOTHING) "
-	"DELETE FROM homeward.subject_keys WHERE ref = $1 RETURNING encode(wrapped, 'hex')";
+	"SELECT $4::uuid, $5, $2, '', decode($6, 'hex'), 'acknowledged', now() WHERE NOT EXISTS (SELECT FROM ours) "
+	"ON CONFLICT DO NOTHING), "
+	"key AS (DELETE FROM homeward.subject_keys WHERE ref = $1 AND NOT EXISTS (SELECT FROM ours) RETURNING wrapped) "
+	"SELECT EXISTS (SELECT FROM ours), (SELECT encode(wrapped, 'hex') FROM key)";
 static const char forget_events[] = "SELECT homeward.events_forget($1, $2)";
 static const char say_forgotten[] =
 	"INSERT INTO homeward.outbox (type, source, destination, payload) VALUES ('subject.erasure.acknowledged', "
@@ -105,8 +112,13 @@ static void rows_forgotten(void *arg, enum status status, const PGresult *result
 		.exchange = &forgetting->asked.erasure,
 		.count = -1 };
 
-	if (status == STATUS_OK && PQntuples(result) == 1 &&
-		subject_of_row(service, forgetting->ref, PQgetvalue(result, 0, 0), &forgetting->asked.object, subject))
+	if (status == STATUS_OK && PQgetvalue(result, 0, 0)[0] == 't') {
+		LOG_WARN("erasure_refused", "region", forgetting->region, "reason", "the record is at home here");
+		answer_forgotten(forgetting, STATUS_FORBIDDEN);
+		return;
+	}
+	if (status == STATUS_OK && !PQgetisnull(result, 0, 1) &&
+		subject_of_row(service, forgetting->ref, PQgetvalue(result, 0, 1), &forgetting->asked.object, subject))
 		keyring_subjects_changed(service->keyring);
 	/* Again, for what came between the first time and now. */
 	forgetting->purged += locator_forget(service->locator, &forgetting->asked.object);

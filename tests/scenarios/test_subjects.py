@@ -1,8 +1,11 @@
 """Erasing a subject: its key, its record and its routes go, here and in every region that was sent something."""
 import signal
 import subprocess
+import uuid
 
 import psycopg2
+import pytest
+import requests
 
 from mesh import Mesh, a_station, add_tokens, eventually, homeward
 
@@ -71,3 +74,28 @@ def test_a_subject_is_erased_everywhere_even_where_a_region_was_down():
             clean(region)
             eventually(lambda: not files_with(region, card), within_s=5, what=f"no trace in {files_with(region, card)}")
 
+
+
+@pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
+def test_a_peer_cannot_have_forgotten_what_is_at_home_here():
+    """Neither by our routes, nor while no route names it: its key is all that its entries can be read with."""
+    with Mesh("na", "eu") as mesh:
+        na, eu = mesh["na"], mesh["eu"]
+        [card] = add_tokens(mesh, "na", 1, prefix="0F")
+        assert eu.get("token", card, station=a_station(eu)).status_code == 200
+        keys = "SELECT count(*) FROM homeward.subject_keys"
+        eventually(lambda: na.sql(keys) == [(1,)], what="its key at na")
+
+        def ask(identifier):
+            tls = eu.settings()["tls"]
+            return requests.post(f"https://127.0.0.1:{na.peer}/peer/v1/forget", timeout=10, verify=False,
+                                 json={"erasure": f"01a1fcb2-074e-71eb-8815-{uuid.uuid4().hex[:12]}", "type": "token", "id": identifier},
+                                 cert=(str(eu.folder / tls["certificate"]), str(eu.folder / tls["key"]))).status_code
+
+        assert ask(card) == 403
+        na.sql("DELETE FROM homeward.routes WHERE key = %s", card)
+        eventually(lambda: na.metric("homeward_route_table_generation") >= na.sql("SELECT generation FROM homeward.route_generation")[0][0],
+                   what="na's routes")
+        assert ask(card) == 403
+        assert na.sql(keys) == [(1,)] and na.sql("SELECT count(*) FROM homeward.objects WHERE id = %s", card) == [(1,)]
+        assert ask("0FFFFFFFFFFFFF") == 200
