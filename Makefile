@@ -164,7 +164,7 @@ tsan: ## the same under ThreadSanitizer
 fuzz: ## a minute of libFuzzer for each parser
 	@sh tests/fuzz/run.sh
 
-loss-matrix: deps $(OUT)/homeward ## events under every fault, half an hour; writes docs/RELIABILITY.md (RATE, SECONDS_EACH, PARTITION, ONLY)
+loss-matrix: deps $(OUT)/homeward ## events under every fault, three quarters of an hour; writes docs/RELIABILITY.md (RATE, SECONDS_EACH, PARTITION, ONLY)
 	@HOMEWARD=$(abspath $(OUT)/homeward) /usr/bin/python3 tests/loss_matrix.py
 
 kill-rounds: deps $(OUT)/homeward ## kill -9 under load, five minutes; writes docs/RELIABILITY.md (ROUNDS, SEED)

@@ -190,7 +190,11 @@ class Brokers(Begun):
             has_devices = any("mqtt" in one["may"] for one in self.applications.get(region, []))
             self.brokers[region] = Broker(self.folder, region, self.pki, epmd_port, has_devices)
             self.brokers[region].start()
-        wait_for(lambda: all(broker.is_ready() for broker in self.brokers.values()), 90, "brokers that are ready")
+        # Seconds, on a machine with nothing else to do; minutes, where several tests start theirs on two slow cores.
+        try:
+            wait_for(lambda: all(broker.is_ready() for broker in self.brokers.values()), 300, "brokers that are ready")
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.logs()}") from None
         password = self.folder / "password"
         password.write_text("only-on-loopback\n")
         password.chmod(0o600)
