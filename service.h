@@ -104,8 +104,8 @@ void service_refuse(struct service *service);
 int service_in_flight(const struct service *service);
 void service_stop(struct service *service);
 
-/* Reads settings, policy, certificates and mesh file again: all of it applies, or none.  report: lines for people; on success
- * applied and restart_needed are comma separated keys. */
+/* Reads settings, policy, certificates and mesh file again: all of it applies, or none.  why: lines for people; on
+ * success applied and restart_needed are comma separated keys. */
 MUST_CHECK enum status service_reload(
 	struct service *service, struct strbuf *applied, struct strbuf *restart_needed, struct strbuf *why);
 

@@ -319,29 +319,36 @@ static bool send_note(struct worker *worker, const struct canary_note *note)
 
 /* ---- watching ---- */
 
-/* Of a peer that is gone nothing is shown. */
-static void set_gauge(const char *name, const char *help, const char *region, int64_t value_ms, bool is_gone)
+static double seconds(int64_t ms)
+{
+	return (double)ms / 1000;
+}
+
+static void set_gauge(const char *name, const char *help, const char *region, double value, bool is_shown)
 {
 	struct metric_series *series = metric_series(metric_register(METRIC_GAUGE, name, help, "region"), region, NULL);
 
-	if (value_ms >= 0 && !is_gone)
-		metric_set(series, (double)value_ms / 1000);
+	if (is_shown)
+		metric_set(series, value);
 	else
 		metric_withdraw(series);
 }
 
+/* Of a peer that is gone nothing is shown. */
 static void show_metrics(const struct canary_peer *peer, int64_t at_ms, bool is_gone)
 {
+	int64_t p50_ms = canary_percentile(peer, 50), p99_ms = canary_percentile(peer, 99);
+
 	set_gauge("homeward_mesh_canary_age_seconds", "Since a region's last canary came.", peer->region,
-		peer->heard_ms < 0 ? -1 : at_ms - peer->heard_ms, is_gone);
+		seconds(at_ms - peer->heard_ms), !is_gone && peer->heard_ms >= 0);
 	set_gauge("homeward_mesh_canary_answer_age_seconds", "Since a region last answered a canary.", peer->region,
-		peer->answered_ms < 0 ? -1 : at_ms - peer->answered_ms, is_gone);
+		seconds(at_ms - peer->answered_ms), !is_gone && peer->answered_ms >= 0);
 	set_gauge("homeward_mesh_canary_round_trip_p50_seconds", "Median round trip of the last canaries.",
-		peer->region, canary_percentile(peer, 50), is_gone);
+		peer->region, seconds(p50_ms), !is_gone && p50_ms >= 0);
 	set_gauge("homeward_mesh_canary_round_trip_p99_seconds", "99th percentile round trip of the last canaries.",
-		peer->region, canary_percentile(peer, 99), is_gone);
-	set_gauge("homeward_mesh_canary_silent", "1 while no canary of a region comes.", peer->region,
-		peer->is_silent ? 1000 : 0, is_gone);
+		peer->region, seconds(p99_ms), !is_gone && p99_ms >= 0);
+	set_gauge("homeward_mesh_canary_silent", "1 while no canary of a region comes.", peer->region, peer->is_silent,
+		!is_gone);
 }
 
 static int64_t days_left(const struct tls_store *tls)

@@ -20,7 +20,7 @@ struct canary_sender;
 MUST_CHECK enum status canary_sender_create(const struct settings *settings, const struct mesh *mesh,
 	const struct tls_store *tls, struct system_events *system, struct canary_sender **sender_out);
 void canary_sender_destroy(struct canary_sender *sender);
-/* Canaries go to other peers from now on: those of canaries_init() with another mesh, which is released.  Any thread. */
+/* Canaries go to other peers from now on: those of canaries_init() with another mesh; releases it.  Any thread. */
 void canary_sender_follow(struct canary_sender *sender, struct canaries *fresh);
 /* struct worker's work, with worker->canary set. */
 void canary_sender_work(struct worker *worker);

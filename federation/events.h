@@ -73,9 +73,9 @@ void events_stop(struct events *events);
 void events_submit(void *events, struct http_request *request, const char *caller);
 
 /*
- * The mesh file read again, in two steps so that nothing changes when another part of a reload fails: what was read comes
- * into force, or is dropped.  STATUS_INVALID and the file's errors in `why`; without a mesh file *change_out is NULL.  One
- * thread at a time.
+ * The mesh file read again, in two steps so that nothing changes when another part of a reload fails: what was read
+ * comes into force, or is dropped.  STATUS_INVALID and the file's errors in `why`; without a mesh file *change_out is
+ * NULL.  One thread at a time.
  */
 struct events_change;
 MUST_CHECK enum status events_read_mesh(struct events *events, struct events_change **change_out, struct strbuf *why);

@@ -22,8 +22,8 @@
 #include "federation/order.h"
 #include "federation/receipts.h"
 
+/* A probe for each: a join might read the whole table. */
 static const char read_streams[] =
-	/* A probe for each: a join might read the whole table. */
 	"SELECT g.n, s.last FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]) WITH ORDINALITY"
 	" AS g(origin, source, subject, destination, n) CROSS JOIN LATERAL (SELECT last FROM homeward.streams t WHERE"
 	" (t.origin, t.source, t.subject, t.destination) = (g.origin, g.source, g.subject, g.destination) LIMIT 1) AS "

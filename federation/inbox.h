@@ -13,8 +13,8 @@
 #define INBOX_BEGIN "BEGIN; SELECT pg_advisory_xact_lock(7451038219046513)"
 
 /*
- * The arrivals are brought into the order in which they were taken, and told which of them are held and which are new.  What fails by
- * itself becomes a dead letter.  Other than STATUS_OK: the database is away.
+ * The arrivals are brought into the order in which they were taken, and told which of them are held and which are
+ * new.  What fails by itself becomes a dead letter.  Other than STATUS_OK: the database is away.
  */
 MUST_CHECK enum status inbox_write(struct worker *worker, struct arrivals *arrivals, struct strbuf *why);
 /* It is in the inbox by now. */

@@ -31,7 +31,8 @@ MUST_CHECK enum status handlers_create(struct loop *loop, struct database *datab
 	const struct settings *settings, struct gate *gate, struct handlers **handlers_out);
 void handlers_destroy(struct handlers *handlers);
 
-/* STATUS_OK: content is borrowed (incref to keep), with the flags that homeward keeps in it.  STATUS_NOT_AVAILABLE: no such object here.
+/* STATUS_OK: content is borrowed (incref to keep), with the flags that homeward keeps in it.
+ * STATUS_NOT_AVAILABLE: no such object here.
  * Versions of store and sql rise, and http's when its service counts in its ETags; else http's only changes with the
  * content. */
 typedef void handlers_fetch_done(void *arg, enum status status, uint64_t version, json_t *content);
@@ -99,8 +100,8 @@ struct forget_request {
 };
 MUST_CHECK enum status forget_request_read(const struct settings *settings, const struct forget_words *words,
 	struct forget_request *request_out, struct strbuf *why);
-/* Whether `region` may have it forgotten.  home: by our own routes; NULL where they do not say, for the exact route goes
- * with the first forgetting, and to be told again must be as good. */
+/* Whether `region` may have it forgotten.  home: by our own routes; NULL where they do not say, for the exact route
+ * goes with the first forgetting, and to be told again must be as good. */
 MUST_CHECK enum status forget_request_judge(const char *home, const char *region, struct strbuf *why);
 
 /* ---- access logs, to other regions: this one's checkpoint and hash tiles, and its cosignature of theirs ---- */
