@@ -5,13 +5,13 @@ import pathlib
 import signal
 
 from brokers import VHOST, Brokers
-from mesh import Mesh, eventually
+from mesh import Begun, Mesh, eventually
 from wire import judge
 
 SEEN = {"x-queue-type": "classic", "x-max-length": 1000}  # the oldest go
 
 
-class EventMesh:
+class EventMesh(Begun):
     """`with EventMesh("na", "eu") as mesh:` mesh["na"] is the region, mesh.brokers["na"] its broker.
 
     Each broker has a queue "application" of everything that its region passes on.  The last of that, and of what homeward
@@ -32,12 +32,7 @@ class EventMesh:
         except BaseException:
             self.mesh.__exit__()
             raise
-        try:
-            self.begin()
-        except BaseException:
-            self.__exit__()
-            raise
-        return self
+        return super().__enter__()
 
     def begin(self):
         self.brokers.apply()
