@@ -62,6 +62,10 @@ bool database_is_up(const struct database *database); /* any thread */
 /*
  * statement is a static string of one SQL command with $n parameters; it is prepared
  * once per connection (keyed by the pointer).  At most 32 parameters.  deadline_ms is absolute; 0 for the default.
+ *
+ * Where the planner can see how long an array parameter is, it plans for each execution, at several times what finding
+ * a few rows costs: so unnest((SELECT $1::text[])).  What is looked up goes in a LATERAL subquery with LIMIT 1: a probe
+ * for each, however little is known of the table when the one plan is made.
  */
 void database_query(struct database *database, const char *statement, const struct database_parameter *parameters,
 	int count, int64_t deadline_ms, database_done *done, void *arg);

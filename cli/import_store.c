@@ -147,6 +147,10 @@ enum status import_store_commit(struct import_store *store, int64_t *removed_out
 	if (status == STATUS_OK)
 		status = database_session_query(
 			store->session, merge_routes, parameters, 1, MERGE_TIMEOUT_MS, NULL, why);
+	/* Plans made of the tables as they were are made anew. */
+	if (status == STATUS_OK)
+		status = database_session_script(
+			store->session, "ANALYZE homeward.objects, homeward.routes", MERGE_TIMEOUT_MS, why);
 	if (status == STATUS_OK)
 		status = database_session_script(store->session, "COMMIT", COMMAND_STATEMENT_MS, why);
 	return status;

@@ -18,8 +18,10 @@
 #include "base/must.h"
 #include "handlers/fetch.h"
 
-static const char select_flags[] = "SELECT ref AS id, 1 AS version, jsonb_object_agg(flag, value) AS record "
-				   "FROM homeward.subject_flags WHERE ref = ANY($1::text[]) GROUP BY ref";
+static const char select_flags[] =
+	"SELECT q.ref AS id, 1 AS version, f.record FROM unnest((SELECT $1::text[])) AS q(ref), LATERAL (SELECT "
+	"jsonb_object_agg(flag, value) AS record FROM homeward.subject_flags WHERE ref = q.ref) AS f "
+	"WHERE f.record IS NOT NULL";
 
 struct flags {
 	struct gate *gate;

@@ -73,8 +73,9 @@ struct grants {
 };
 
 static const char select_grants[] =
-	"SELECT q.n FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS q(subject, region, n) WHERE EXISTS (SELECT "
-	"FROM homeward.grants g WHERE g.subject = q.subject AND g.region = q.region AND g.expires_at > now())";
+	"SELECT q.n FROM unnest((SELECT $1::text[]), (SELECT $2::text[])) WITH ORDINALITY AS q(subject, region, n), "
+	"LATERAL (SELECT FROM homeward.grants WHERE subject = q.subject AND region = q.region AND expires_at > now() "
+	"LIMIT 1) AS open";
 
 /* Sorted, so that two writers lock rows in the same order. */
 static const char open_grants[] =

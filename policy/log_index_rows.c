@@ -41,7 +41,10 @@ static const char insert_entries[] =
 	"SELECT g.subject, g.region, min(g.opened_at), max(g.opened_at) + $14::bigint * interval '1 second' "
 	"FROM moved, (SELECT subject, region, timestamptz 'epoch' + at * interval '1 microsecond' AS opened_at "
 	"FROM unnest($11::text[], $12::text[], $13::bigint[]) AS u(subject, region, at)) AS g "
-	"WHERE g.opened_at + $14::bigint * interval '1 second' > now() GROUP BY g.subject, g.region "
+	"WHERE g.opened_at + $14::bigint * interval '1 second' > now() AND NOT EXISTS (SELECT FROM homeward.grants "
+	"o WHERE o.subject = g.subject AND o.region = g.region AND o.expires_at >= g.opened_at + $14::bigint * "
+	"interval "
+	"'0.95 second') GROUP BY g.subject, g.region "
 	"ORDER BY g.subject, g.region ON CONFLICT (subject, region) DO UPDATE SET expires_at = excluded.expires_at "
 	"WHERE grants.expires_at < excluded.expires_at - $14::bigint * interval '0.05 second') "
 	"SELECT count(*) FROM moved";

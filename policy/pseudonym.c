@@ -77,7 +77,7 @@ struct pseudonyms {
 
 static const char select_keys[] =
 	"SELECT q.n, (SELECT encode(k.wrapped, 'hex') FROM homeward.subject_keys k WHERE k.ref = q.ref) "
-	"FROM unnest($1::text[]) WITH ORDINALITY AS q(ref, n)";
+	"FROM unnest((SELECT $1::text[])) WITH ORDINALITY AS q(ref, n)";
 /* A key that another engine made first is the one that counts.  In one order, so that two writers do not deadlock. */
 static const char insert_keys[] =
 	"INSERT INTO homeward.subject_keys (ref, wrapped) SELECT q.ref, decode(q.wrapped, 'hex') "

@@ -3,35 +3,40 @@
 """How soon a cache in another region forgets an object that changed at home, at RATE changes a second.
 
 Three regions; eu and ap have copies of every one of CARDS cards of na.  An application in na changes them in turn, a
-transaction every 20 ms.  Of each transaction one card is watched in both other regions: from the moment it has
-committed, `only-if-cached` lookups ask until the cache has nothing more.  What counts is the later of the two.
+transaction every 20 ms.  Of a card in every tenth of a second it is watched when both other regions forget it: from the
+moment it has committed, `only-if-cached` lookups ask until the cache has nothing more.  What counts is the later of the
+two.  The application is a process of its own, and watchers look every 20 ms: the processors are for what is measured.
 
-RATE, SECONDS_EACH and CARDS make it other than 500, 8 and 2,000.
+RATE, SECONDS_EACH and CARDS make it other than 550, 8 and 2,000.
 """
+import collections
 import concurrent.futures
+import http.client
+import multiprocessing
 import os
 import threading
 import time
 
 import psycopg2
-import requests
 
 from event_load import BenchMesh, eventually
 from mesh import a_station, add_tokens
 
-RATE, SECONDS = int(os.environ.get("RATE", "500")), int(os.environ.get("SECONDS_EACH", "8"))
+RATE, SECONDS = int(os.environ.get("RATE", "550")), int(os.environ.get("SECONDS_EACH", "8"))
 CARDS = int(os.environ.get("CARDS", "2000"))
-TICK_S, LOOK_EVERY_S, PATIENCE_S = 0.02, 0.005, 30
+TICK_S, WATCH_EVERY_S, LOOK_EVERY_S, PATIENCE_S = 0.02, 0.1, 0.02, 30
 TARGET_MS = 1000
-sessions = threading.local()
+connections = threading.local()
 
 
 def ask(region, card, cache_control):
     """The status of a lookup; each thread has connections of its own."""
-    session = sessions.__dict__.setdefault(region.name, requests.Session())
-    answer = session.get(region.url(f"/v1/objects/token/{card}?purpose=charge.authorize&station={a_station(region)}"), timeout=10,
-                         headers={"Authorization": f"Bearer {region.token()}", "Cache-Control": cache_control})
-    return answer.status_code
+    connection = connections.__dict__.setdefault(region.name, http.client.HTTPConnection("127.0.0.1", region.api, timeout=10))
+    connection.request("GET", f"/v1/objects/token/{card}?purpose=charge.authorize&station={a_station(region)}",
+                       headers={"Authorization": f"Bearer {region.token()}", "Cache-Control": cache_control})
+    answer = connection.getresponse()
+    answer.read()
+    return answer.status
 
 
 def watch(region, card, committed):
@@ -42,10 +47,10 @@ def watch(region, card, committed):
     return time.monotonic() - committed
 
 
-def change_all(region, cards, others, pool):
-    """Changes at the rate asked for; the pairs of watches."""
-    watches, done, began = [], 0, time.monotonic()
-    connection = psycopg2.connect(region.dsn)
+def change_all(dsn, cards, to_watch):
+    """The application: changes at the rate asked for.  What to watch goes out as (card, committed); last (None, changes/s)."""
+    done, began, watched, committed = 0, time.monotonic(), 0, 0
+    connection = psycopg2.connect(dsn)
     while done < len(cards):
         due = min(int((time.monotonic() - began) * RATE), len(cards))
         if due > done:
@@ -53,11 +58,27 @@ def change_all(region, cards, others, pool):
                 cursor.execute("UPDATE homeward.objects SET record = record || '{\"valid\": false}', version = version + 1"
                                " WHERE type = 'token' AND id = ANY(%s)", (cards[done:due],))
             committed = time.monotonic()
-            watches.append([pool.submit(watch, other, cards[done], committed) for other in others])
+            if committed >= watched + WATCH_EVERY_S:
+                to_watch.put((cards[done], committed))
+                watched = committed
             done = due
         time.sleep(TICK_S)  # the pace of the load
     connection.close()
-    return watches, done / (time.monotonic() - began)
+    to_watch.put((None, done / (committed - began)))
+
+
+def round_of_changes(region, cards, others, pool):
+    """(the later latency of each pair of watches, changes/s)"""
+    to_watch, pairs = multiprocessing.SimpleQueue(), []
+    application = multiprocessing.Process(target=change_all, args=(region.dsn, cards, to_watch))
+    application.start()
+    while True:
+        card, committed = to_watch.get()
+        if card is None:
+            break
+        pairs.append([pool.submit(watch, other, card, committed) for other in others])
+    application.join()
+    return [max(one.result() for one in pair) for pair in pairs], committed
 
 
 def main():
@@ -67,10 +88,11 @@ def main():
         cards = add_tokens(mesh.mesh, "na", CARDS)
         for _ in range(max(1, RATE * SECONDS // CARDS)):
             for other in others:
-                assert set(pool.map(lambda card, region=other: ask(region, card, "no-cache"), cards)) == {200}
+                answers = collections.Counter(pool.map(lambda card, region=other: ask(region, card, "no-cache"), cards))
+                assert answers == {200: CARDS}, f"{other.name} gets {dict(answers)}"
             eventually(lambda: na.sql("SELECT count(*) FROM homeward.copies") == [(2 * CARDS,)], within_s=30, what="copies")
-            watches, rate = change_all(na, cards, others, pool)
-            latencies += [max(one.result() for one in pair) for pair in watches]
+            forgotten, rate = round_of_changes(na, cards, others, pool)
+            latencies += forgotten
             rates.append(rate)
             na.sql("UPDATE homeward.objects SET record = record || '{\"valid\": true}', version = version + 1 WHERE type = 'token'")
             sent = "SELECT count(*) FROM homeward.outbox WHERE receipted_at IS NULL"

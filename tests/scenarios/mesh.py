@@ -94,6 +94,23 @@ class Region:
         connection.close()
         return rows
 
+    def alter_system(self, change):
+        connection = psycopg2.connect(self.dsn)
+        connection.autocommit = True  # it takes no part in a transaction
+        with connection.cursor() as cursor:
+            cursor.execute(f"ALTER SYSTEM {change}")
+            cursor.execute("SELECT pg_reload_conf()")
+        connection.close()
+
+    def count_statements(self):
+        """From now on pg_stat_statements tells what each statement has cost.  PostgreSQL begins anew for it."""
+        self.alter_system("SET shared_preload_libraries = 'pg_stat_statements'")
+        self.kill_postgres(signal.SIGKILL)
+        self.start_postgres()
+        eventually(self.is_ready, within_s=30, what=f"{self.name} ready again")
+        self.sql("CREATE EXTENSION pg_stat_statements")
+        self.alter_system("SET pg_stat_statements.track_planning = on")
+
     def metrics(self):
         return self.session.get(self.url("/metrics", admin=True), timeout=10).text
 

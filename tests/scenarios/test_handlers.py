@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from mesh import Mesh, a_station, assert_records_pair, eventually, homeward
+from mesh import Mesh, a_station, add_tokens, assert_records_pair, eventually, homeward
 
 
 class Sessions:
@@ -265,3 +265,17 @@ def test_records_of_services_are_not_written_here(mesh):
     for kind, identifier in (("driver", drivers(mesh, 1)[0]), ("session", "NA-9")):
         refused = na.request("PUT", f"/v1/objects/{kind}/{identifier}", caller="operator", json={"a": 1}, headers={"If-None-Match": "*"})
         assert refused.status_code == 403, refused.text
+
+
+def test_a_lookup_costs_what_its_rows_do(mesh):
+    """It is found by its key in a table that PostgreSQL has no statistics of, and is not planned each time."""
+    na = mesh["na"]
+    na.count_statements()
+    cards = add_tokens(mesh, "na", 2000, prefix="3A")
+    for card in cards[:60]:
+        assert na.get("token", card).status_code == 200
+    calls, plans, blocks = na.sql("SELECT calls, plans, shared_blks_hit + shared_blks_read FROM pg_stat_statements"
+                                  " WHERE query LIKE %s", "%FROM homeward.objects WHERE type = $1 AND id = %")[0]
+    assert calls >= 60
+    assert plans <= calls / 2, "five for each engine, and then one that stays"
+    assert blocks <= 8 * calls
