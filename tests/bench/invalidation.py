@@ -11,6 +11,7 @@ RATE, SECONDS_EACH and CARDS make it other than 550, 8 and 2,000.
 """
 import collections
 import concurrent.futures
+import functools
 import http.client
 import multiprocessing
 import os
@@ -29,11 +30,17 @@ TARGET_MS = 1000
 connections = threading.local()
 
 
+@functools.cache
+def how_to_ask(region):
+    """(query, headers) of a driver at one of the region's stations."""
+    return f"purpose=charge.authorize&station={a_station(region)}", {"Authorization": f"Bearer {region.token()}"}
+
+
 def ask(region, card, cache_control):
     """The status of a lookup; each thread has connections of its own."""
     connection = connections.__dict__.setdefault(region.name, http.client.HTTPConnection("127.0.0.1", region.api, timeout=10))
-    connection.request("GET", f"/v1/objects/token/{card}?purpose=charge.authorize&station={a_station(region)}",
-                       headers={"Authorization": f"Bearer {region.token()}", "Cache-Control": cache_control})
+    query, headers = how_to_ask(region)
+    connection.request("GET", f"/v1/objects/token/{card}?{query}", headers={**headers, "Cache-Control": cache_control})
     answer = connection.getresponse()
     answer.read()
     return answer.status
