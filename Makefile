@@ -142,7 +142,8 @@ check: deps ## unit tests and lint, side by side: the fast loop of who changes s
 	@$(MAKE) -s -j2 -o deps --output-sync=target --no-print-directory unit lint
 
 scenarios: deps $(OUT)/homeward ## whole regions with real PostgreSQL and real certificates
-	@HOMEWARD=$(abspath $(OUT)/homeward) /usr/bin/python3 -m pytest -q -n 3 --dist loadfile tests/scenarios $(PYTEST)
+	@HOMEWARD=$(abspath $(OUT)/homeward) HOMEWARD_TEST_SCRATCH=$$(sh tests/scratch.sh 6000000) \
+		/usr/bin/python3 -m pytest -q -n 3 --dist loadfile --durations=12 tests/scenarios $(PYTEST)
 
 test: ## everything, as CI runs it
 	@bash tests/run_all.sh

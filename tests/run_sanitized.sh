@@ -38,7 +38,7 @@ failed=${failed:-1} # no summary: it did not even build
 skipped=0
 
 if [ -d tests/scenarios ]; then
-	HOMEWARD=$out/homeward HOMEWARD_VARIANT=$variant \
+	HOMEWARD=$out/homeward HOMEWARD_VARIANT=$variant HOMEWARD_TEST_SCRATCH=$(sh tests/scratch.sh 6000000) \
 		/usr/bin/python3 -m pytest -q -n 2 --dist loadfile -m sanitized tests/scenarios >"$log" 2>&1
 	status=$?
 	tail -n 60 "$log"

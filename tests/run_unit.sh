@@ -4,11 +4,9 @@
 # them mostly wait, shows the output of those that fail, and ends with one line.
 set -u
 outputs=$(mktemp -d) || exit 1
-# In memory when there is a gigabyte: most of what they wait for is a disk.
-if [ -w /dev/shm ] && [ "$(df -k --output=avail /dev/shm | tail -n 1)" -gt 1000000 ]; then
-	export HOMEWARD_TEST_SCRATCH=/dev/shm
-fi
-cluster=$(mktemp -d -p "${HOMEWARD_TEST_SCRATCH:-/tmp}") || exit 1
+HOMEWARD_TEST_SCRATCH=$(sh "$(dirname "$0")/scratch.sh" 1000000)
+export HOMEWARD_TEST_SCRATCH
+cluster=$(mktemp -d -p "$HOMEWARD_TEST_SCRATCH") || exit 1
 trap 'rm -rf "$outputs" "$cluster"' EXIT
 trap 'exit 143' HUP INT TERM
 

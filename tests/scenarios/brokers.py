@@ -15,7 +15,7 @@ import tempfile
 
 import requests
 
-from mesh import Begun, eventually, free_port
+from mesh import SCRATCH, Begun, eventually, free_port
 
 PLUGINS = ["rabbitmq_management", "rabbitmq_federation", "rabbitmq_federation_management", "rabbitmq_auth_mechanism_ssl"]
 SERVER = "/usr/lib/rabbitmq/bin/rabbitmq-server"
@@ -97,7 +97,7 @@ log.file = false
         assert done.returncode == 0, done.stdout + done.stderr
 
     def api(self, method, path, body=None):
-        answer = requests.request(method, self.url + path, json=body, auth=("operator", "only-on-loopback"), timeout=10,
+        answer = requests.request(method, self.url + path, json=body, auth=("operator", "only-on-loopback"), timeout=60,
                                   verify=f"{self.pki}/ca.pem")
         assert answer.status_code < 300, f"{method} {path}: {answer.status_code} {answer.text}"
         return answer.json() if answer.content else None
@@ -173,7 +173,7 @@ class Brokers(Begun):
 
     def __init__(self, *regions, pki=None, applications=None):
         self.program = os.environ["HOMEWARD"]
-        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="hw-brokers-", dir="/tmp"))
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="hw-brokers-", dir=SCRATCH))
         self.regions, self.applications = regions, applications or {}
         self.epmd, self.brokers = None, {}
         self.pki = pathlib.Path(pki) if pki is not None else None

@@ -17,6 +17,7 @@ import psycopg2
 import requests
 
 HOMEWARD = os.environ.get("HOMEWARD", str(pathlib.Path(__file__).resolve().parents[2] / "build/release/homeward"))
+SCRATCH = os.environ.get("HOMEWARD_TEST_SCRATCH", "/tmp")
 
 
 def eventually(condition, within_s=10.0, every_s=0.02, what="the condition"):
@@ -255,7 +256,7 @@ class Mesh(Begun):
         self.regions = {}
 
     def begin(self):
-        self.folder = tempfile.mkdtemp(prefix="hwt-", dir="/tmp")
+        self.folder = tempfile.mkdtemp(prefix="hwt-", dir=SCRATCH)
         os.chmod(self.folder, 0o755)
         homeward("dev", "up", "--no-events", "--dir", self.folder, "--regions", ",".join(self.names), *self.options, timeout=120)
         self.refresh()

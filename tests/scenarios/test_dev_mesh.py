@@ -11,7 +11,7 @@ import psycopg2
 import pytest
 import requests
 
-from mesh import HOMEWARD, Mesh, a_station, eventually, good_tokens, homeward
+from mesh import HOMEWARD, SCRATCH, Mesh, a_station, eventually, good_tokens, homeward
 
 
 def processes(folder):
@@ -36,7 +36,7 @@ def test_two_meshes_do_not_meet_and_leave_nothing():
 
 @pytest.mark.skipif(shutil.which("rabbitmqctl") is None, reason="no RabbitMQ on this machine")
 def test_brokers_carry_events_and_leave_nothing():
-    folder = tempfile.mkdtemp(prefix="hwt-", dir="/tmp")
+    folder = tempfile.mkdtemp(prefix="hwt-", dir=SCRATCH)
     dev = functools.partial(homeward, timeout=180)
     try:
         dev("dev", "up", "--events", "--regions", "na,eu", "--dir", folder)
