@@ -146,9 +146,10 @@ enum status dev_postgres_start(const struct dev_mesh *mesh, struct dev_region *r
 	dev_path(mesh, region, "pg", &data);
 	dev_path(mesh, region, "sock", &sockets);
 	dev_path(mesh, region, "postgres.log", &log);
+	/* Shared memory in its own folder goes with it, also after a kill -9. */
 	const char *const arguments[] = { program.data, "-D", data.data, "-k", sockets.data, "-c",
 		"listen_addresses=", "-c", "shared_buffers=32MB", "-c", "max_wal_size=256MB", "-c", "wal_recycle=off",
-		"-c", "fsync=on", NULL };
+		"-c", "fsync=on", "-c", "dynamic_shared_memory_type=mmap", NULL };
 	struct dev_spawn spawn = { arguments, log.data, mesh->user, mesh->group };
 	status = dev_process_start(&spawn, &region->postgres, why);
 	strbuf_release(&program);

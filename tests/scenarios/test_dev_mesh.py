@@ -3,6 +3,7 @@ import functools
 import json
 import pathlib
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -28,6 +29,8 @@ def test_two_meshes_do_not_meet_and_leave_nothing():
             card = good_tokens(first["na"])[0]
             assert first["eu"].authorize(card, a_station(first["eu"])).json()["status"] == "ALLOWED"
             second_folder = second.folder
+            assert list(pathlib.Path(second_folder, "na", "pg", "pg_dynshmem").iterdir()), "not in the machine's, where a kill -9 leaves it"
+            second["na"].kill_postgres(signal.SIGKILL)
         assert not processes(second_folder) and not pathlib.Path(second_folder).exists()
         assert first["eu"].is_ready() and first["na"].is_ready()
         first_folder = first.folder

@@ -166,7 +166,8 @@ static bool is_running(const struct test_postgres *server)
 void test_postgres_restart(struct test_postgres *server)
 {
 	const char *arguments[] = { "postgres", "-D", server->data, "-k", server->folder, "-c",
-		"listen_addresses=", "-c", "max_connections=50", "-c", "shared_buffers=16MB", "-c", "fsync=off", NULL };
+		"listen_addresses=", "-c", "max_connections=50", "-c", "shared_buffers=16MB", "-c", "fsync=off", "-c",
+		"dynamic_shared_memory_type=mmap", NULL };
 
 	/* After a kill the old processes may hold the shared memory for a moment, and the server refuse to start. */
 	for (int i = 0; i < START_ATTEMPTS; i++) {
