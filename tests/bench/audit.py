@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """What the access log costs: lookups with the log closed, beside the same build with it off.
 
-  real-mix         the taps of a year at one operator's stations, in their order: drivers at home here, drivers of
-                   another region, whose taps all cross (they are days apart: no cached answer lives so long), and
-                   unknown ones; from DATA, or else as many of each in a random order
+  real-mix         the taps of a year at one operator's stations, at ten such operators' and shuffled: drivers at home
+                   here, drivers of another region, whose taps all cross (they are days apart: no cached answer lives
+                   so long), and unknown ones; from DATA, or else as many of each
   every-lookup-crosses   the worst case: each asks for another driver of another region
 
 Two pairs of regions run at once, one with access_log.mode closed, one with off (which only a development environment
@@ -33,6 +33,7 @@ DATA = pathlib.Path(os.environ.get("DATA", pathlib.Path(__file__).resolve().pare
 # A user's operator, as in the file, and where that is at home; and taps of each in a year.
 HOMES = {"Emotì": "here", "evpass": "away", "Green Motion": "away", "": "unknown"}
 YEAR = {"here": 4455, "away": 739, "unknown": 535}
+OPERATORS = 10
 TARGET = 0.90
 MILLISECONDS = {"us": 0.001, "ms": 1, "s": 1000}
 
@@ -67,8 +68,11 @@ def read_taps():
     """(user, where the user is at home) of each tap of the year."""
     if DATA.exists():
         with open(DATA, newline="", encoding="utf-8") as lines:
-            return [(row["UserId"], HOMES[row["UserOperatorName"]]) for row in csv.DictReader(lines)]
-    taps = [(f"{home}-{number % (count // 11)}", home) for home, count in YEAR.items() for number in range(count)]
+            taps = [(row["UserId"], HOMES[row["UserOperatorName"]]) for row in csv.DictReader(lines)]
+    else:
+        taps = [(f"{home}-{number % (count // 11)}", home) for home, count in YEAR.items() for number in range(count)]
+    # In their order, and at one operator's alone, taps of one driver would be equal lookups in the same moment.
+    taps = [(f"{operator} {user}", home) for operator in range(OPERATORS) for user, home in taps]
     random.Random(1).shuffle(taps)
     return taps
 
