@@ -60,12 +60,17 @@ void dev_wait_for_end(void)
 	(void)sigwait(&signals, &signal_number);
 }
 
-/* Start time in clock ticks since boot; 0 when there is no such process or it is a zombie. */
+/*
+ * Start time in clock ticks since boot; 0 when there is no such process or it has ended.  A killed one is a zombie as
+ * soon as its first thread has gone; while there are others it still holds its locks.
+ */
 static uint64_t start_time(pid_t pid)
 {
 	char path[64], text[1024];
-	uint64_t started = 0;
+	unsigned long long started = 0;
+	long threads = 0;
 	ssize_t size;
+	char state;
 	int file;
 
 	snprintf(path, sizeof(path), "/proc/%ld/stat", (long)pid);
@@ -79,17 +84,11 @@ static uint64_t start_time(pid_t pid)
 	text[size] = '\0';
 	/* The name, in parentheses, may hold anything; what follows the last one is fields 3 and up. */
 	char *at = strrchr(text, ')');
-	if (at == NULL || at[1] != ' ' || at[2] == 'Z')
+	if (at == NULL ||
+		sscanf(at + 1, " %c %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %ld %*s %llu",
+			&state, &threads, &started) != 3)
 		return 0;
-	at += 2;
-	for (int field = 3; field < 22 && at != NULL; field++) {
-		at = strchr(at, ' ');
-		if (at != NULL)
-			at++;
-	}
-	if (at != NULL)
-		started = strtoull(at, NULL, 10);
-	return started;
+	return state == 'Z' && threads <= 1 ? 0 : started;
 }
 
 bool dev_process_is_alive(const struct dev_process *process)

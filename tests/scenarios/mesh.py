@@ -202,9 +202,10 @@ class Region:
 
 
 def is_running(pid):
-    """False for a zombie, too: it has ended."""
+    """False for a zombie, too: it has ended, unless threads of it are still about to, with its locks."""
     try:
-        return pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+        fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return fields[0] != "Z" or int(fields[17]) > 1
     except OSError:
         return False
 

@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Unit tests for cli/dev_*.c: policy, ids, the folder and processes.  No database. */
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -144,6 +147,55 @@ static void process_is_ended_and_no_stranger_is(void **state)
 	strbuf_release(&why);
 }
 
+/* What this program does when it is told ONE_THREAD_LEFT: its first thread ends and another does not. */
+#define ONE_THREAD_LEFT "one-thread-left"
+
+static void *stay(void *arg)
+{
+	for (;;)
+		(void)pause();
+	return arg;
+}
+
+static _Noreturn void leave_one_thread(void)
+{
+	pthread_t thread;
+
+	must(pthread_create(&thread, NULL, stay, NULL) == 0);
+	pthread_exit(NULL);
+}
+
+static bool is_zombie(pid_t pid)
+{
+	char path[64], state = '?';
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%ld/stat", (long)pid);
+	file = fopen(path, "re");
+	must(file != NULL);
+	must(fscanf(file, "%*d %*s %c", &state) == 1);
+	fclose(file);
+	return state == 'Z';
+}
+
+static void process_lives_as_long_as_any_thread(void **state)
+{
+	(void)state;
+	static const char *const arguments[] = { "/proc/self/exe", ONE_THREAD_LEFT, NULL };
+	struct dev_spawn spawn = { arguments, "/dev/null", geteuid(), getegid() };
+	struct dev_process process;
+	struct strbuf why = STRBUF_INIT;
+
+	assert_int_equal(dev_process_start(&spawn, &process, &why), STATUS_OK);
+	for (int i = 0; i < 3000 && !is_zombie(process.pid); i++)
+		nanosleep(&(struct timespec){ .tv_nsec = 10000000 }, NULL);
+	assert_true(is_zombie(process.pid));
+	assert_true(dev_process_is_alive(&process));
+	dev_process_end(&process, 0);
+	assert_false(dev_process_is_alive(&process));
+	strbuf_release(&why);
+}
+
 static void failing_program_shows_its_log(void **state)
 {
 	(void)state;
@@ -161,13 +213,17 @@ static void failing_program_shows_its_log(void **state)
 	strbuf_release(&why);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+	if (argc == 2 && strcmp(argv[1], ONE_THREAD_LEFT) == 0)
+		leave_one_thread();
+
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(policy_passes_its_own_tests),
 		cmocka_unit_test(ids_are_valid_and_never_shared),
 		cmocka_unit_test(mesh_is_found_again_and_only_where_it_is),
 		cmocka_unit_test(process_is_ended_and_no_stranger_is),
+		cmocka_unit_test(process_lives_as_long_as_any_thread),
 		cmocka_unit_test(failing_program_shows_its_log),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
