@@ -26,7 +26,8 @@ chmod 1777 "$reports" # a daemon may run as another user than this script
 export ASAN_OPTIONS="log_path=$reports/asan:detect_stack_use_after_return=1:strict_string_checks=1:\
 detect_leaks=1:abort_on_error=0:exitcode=99"
 export UBSAN_OPTIONS="log_path=$reports/ubsan:print_stacktrace=1:halt_on_error=1:exitcode=99"
-export TSAN_OPTIONS="log_path=$reports/tsan:second_deadlock_stack=1:history_size=4:exitcode=99"
+export TSAN_OPTIONS="log_path=$reports/tsan:second_deadlock_stack=1:history_size=4:exitcode=99:\
+suppressions=$top/tests/tsan.supp"
 
 make -s -j2 "VARIANT=$variant" "build/$variant/homeward" || exit 1
 make -s -j2 "VARIANT=$variant" unit 2>&1 | tee "$log"
