@@ -14,9 +14,9 @@
 #include "handlers/flags.h"
 #include "handlers/write_store.h"
 
-static const char store_statement[] = "SELECT o.id, o.version, o.record FROM unnest((SELECT $2::text[])) AS q(id), "
-				      "LATERAL (SELECT id, version, record "
-				      "FROM homeward.objects WHERE type = $1 AND id = q.id LIMIT 1) AS o";
+static const char store_statement[] =
+	"SELECT o.id, o.version, o.record FROM unnest((SELECT $2::text[])) AS q(id), LATERAL (SELECT id, version, "
+	"record FROM homeward.objects WHERE type = $1 AND id = q.id LIMIT 1) AS o";
 
 struct object_handler {
 	const struct settings_type *type;

@@ -26,7 +26,10 @@ static const char insert_contexts[] =
 	"$5::text[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], "
 	"$13::text[], $14::bigint[]) ON CONFLICT (digest) DO NOTHING";
 
-/* $1 origin, $2 position, $3 next position, $4 … $10 entries, $11 … $13 grants, $14 their length. */
+/*
+ * $1 origin, $2 position, $3 next position, $4 … $10 entries, $11 … $13 grants, $14 their length.  A grant that would
+ * stay as it is is left out: a conflict locks its row before it is compared.
+ */
 static const char insert_entries[] =
 	"WITH moved AS (UPDATE homeward.log_positions SET next_index = $3::bigint WHERE origin = $1 AND next_index = "
 	"$2::bigint RETURNING id), "
@@ -43,8 +46,7 @@ static const char insert_entries[] =
 	"FROM unnest($11::text[], $12::text[], $13::bigint[]) AS u(subject, region, at)) AS g "
 	"WHERE g.opened_at + $14::bigint * interval '1 second' > now() AND NOT EXISTS (SELECT FROM homeward.grants "
 	"o WHERE o.subject = g.subject AND o.region = g.region AND o.expires_at >= g.opened_at + $14::bigint * "
-	"interval "
-	"'0.95 second') GROUP BY g.subject, g.region "
+	"interval '0.95 second') GROUP BY g.subject, g.region "
 	"ORDER BY g.subject, g.region ON CONFLICT (subject, region) DO UPDATE SET expires_at = excluded.expires_at "
 	"WHERE grants.expires_at < excluded.expires_at - $14::bigint * interval '0.05 second') "
 	"SELECT count(*) FROM moved";

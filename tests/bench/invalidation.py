@@ -76,11 +76,11 @@ def change_all(dsn, cards, to_watch):
 
 def round_of_changes(region, cards, others, pool):
     """(the later latency of each pair of watches, changes/s)"""
-    to_watch, pairs = multiprocessing.SimpleQueue(), []
+    to_watch, pairs = multiprocessing.Queue(), []
     application = multiprocessing.Process(target=change_all, args=(region.dsn, cards, to_watch))
     application.start()
     while True:
-        card, committed = to_watch.get()
+        card, committed = to_watch.get(timeout=PATIENCE_S)
         if card is None:
             break
         pairs.append([pool.submit(watch, other, card, committed) for other in others])
