@@ -7,8 +7,10 @@
  * ones.
  *
  * RabbitMQ cannot be told to choose its ports, so free ones are looked for just
- * before, below those that the kernel gives to outgoing connections: seconds pass
- * until the broker listens.  One that lost the race says so in its log and `dev up`
+ * before, below those that the kernel gives to outgoing connections.  Half a minute
+ * may pass until the broker listens: until then an abstract socket of the port's name
+ * keeps it from other meshes' `dev up` and from the scenarios' brokers, who ask for it
+ * as well.  A broker that lost its port to a stranger says so in its log and `dev up`
  * fails.
  * The server is a shell script with children: it is ended as a group.
  */
@@ -16,11 +18,13 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -49,7 +53,26 @@ static struct sockaddr_in loopback(int64_t port)
 	return address;
 }
 
-/* A port nobody listens on now. */
+/*
+ * A port's abstract socket: who has it may have the port.  It is not closed here; it
+ * goes with this command, and by then the broker listens, or has failed.
+ */
+static bool claim(int64_t port)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	int length = snprintf(
+		address.sun_path + 1, sizeof(address.sun_path) - 1, "homeward-port-%lld", (long long)port);
+	socklen_t size = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)length);
+	int file = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	if (file >= 0 && bind(file, (struct sockaddr *)&address, size) == 0)
+		return true;
+	if (file >= 0)
+		close(file);
+	return false;
+}
+
+/* A port nobody listens on, and nobody else who asks the same way will be given. */
 static enum status find_port(int64_t *port_out, struct strbuf *why)
 {
 	for (int tries = 0; tries < PORT_TRIES; tries++) {
@@ -64,7 +87,7 @@ static enum status find_port(int64_t *port_out, struct strbuf *why)
 		is_free = file >= 0 && bind(file, (struct sockaddr *)&address, sizeof(address)) == 0;
 		if (file >= 0)
 			close(file);
-		if (is_free)
+		if (is_free && claim(*port_out))
 			return STATUS_OK;
 	}
 	strbuf_addf(why, "no free port: %s", strerror(errno));

@@ -18,6 +18,7 @@ import requests
 
 HOMEWARD = os.environ.get("HOMEWARD", str(pathlib.Path(__file__).resolve().parents[2] / "build/release/homeward"))
 SCRATCH = os.environ.get("HOMEWARD_TEST_SCRATCH", "/tmp")
+PORTS = []  # claims of ports, held until this process ends
 
 
 def eventually(condition, within_s=10.0, every_s=0.02, what="the condition"):
@@ -294,15 +295,23 @@ class Mesh(Begun):
 
 
 def free_port():
-    """A port nobody listens on, of those that the kernel does not give to outgoing connections: seconds may pass until it is used."""
+    """A port nobody listens on, of those that the kernel does not give to outgoing connections, and this process's until it ends.
+
+    Half a minute may pass until a broker listens on it, and by then it must not have been found free again: whoever looks
+    for ports here, `homeward dev up` too, first takes the abstract socket of the port's name, which goes with its process.
+    """
     while True:
         port = random.SystemRandom().randrange(10000, 32000)
-        with socket.socket() as probe:
-            try:
+        claim = socket.socket(socket.AF_UNIX)
+        try:
+            claim.bind(f"\0homeward-port-{port}")
+            with socket.socket() as probe:
                 probe.bind(("127.0.0.1", port))
-                return port
-            except OSError:
-                continue
+        except OSError:
+            claim.close()
+            continue
+        PORTS.append(claim)
+        return port
 
 
 def assert_records_pair(asking, serving, exchange=None):
