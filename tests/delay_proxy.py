@@ -13,8 +13,7 @@ carried = 0
 
 
 async def pump(reader, writer, delay_s):
-    """Reads at once and writes each piece delay_s later, in order."""
-    global carried
+    """Reads at once and writes each piece delay_s later, in order; raises when either side is gone."""
     loop = asyncio.get_running_loop()
     queue = asyncio.Queue(maxsize=4096)
 
@@ -31,17 +30,20 @@ async def pump(reader, writer, delay_s):
             writer.write(piece)
             await writer.drain()
 
-    task = asyncio.create_task(drain())
-    try:
-        while True:
+    async def fill():
+        global carried
+        piece = True
+        while piece:
             piece = await reader.read(256 * 1024)
             carried += len(piece)
             await queue.put((loop.time() + delay_s, piece or None))
-            if not piece:
-                break
-        await task
-    except (ConnectionError, asyncio.CancelledError, OSError):
-        task.cancel()
+
+    tasks = [asyncio.create_task(fill()), asyncio.create_task(drain())]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
 
 
 async def main():
@@ -53,9 +55,16 @@ async def main():
         except OSError:
             writer.close()
             return
-        await asyncio.gather(pump(reader, there_writer, delay_s), pump(there_reader, writer, delay_s), return_exceptions=True)
+        pumps = [asyncio.create_task(pump(*ends, delay_s)) for ends in ((reader, there_writer), (there_reader, writer))]
+        # A side that is gone is gone for the other too: one that went on hearing of nothing would take what nobody gets.
+        try:
+            await asyncio.gather(*pumps)
+        except OSError:
+            pass
+        for each in pumps:
+            each.cancel()
         for each in (writer, there_writer):
-            each.close()
+            each.transport.abort()
 
     server = await asyncio.start_server(serve, "127.0.0.1", listen)
     asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, lambda: print("bytes", carried, flush=True))
