@@ -102,15 +102,26 @@ static bool is_class(const char *state, const char *class)
 	return strncmp(state, class, strlen(class)) == 0;
 }
 
-static enum status status_of_state(const char *state)
+enum status database_error_status(const char *state)
 {
+	static const char *const passing[] = {
+		"08",    /* the connection is gone */
+		"25006", /* no longer the primary */
+		"40",    /* rolled back for the sake of others: a deadlock, for one */
+		"53",    /* out of resources */
+		"55P03", /* a lock was not to be had */
+		"57P",   /* shutting down */
+		"58"     /* the system's error, not the statement's */
+	};
+
 	if (is_class(state, "23"))
 		return STATUS_CONFLICT;
 	if (strcmp(state, "57014") == 0) /* cancelled, by statement_timeout for one */
 		return STATUS_DEADLINE;
-	/* Gone, shutting down, out of resources, or no longer the primary. */
-	if (is_class(state, "08") || is_class(state, "57P") || is_class(state, "53") || strcmp(state, "25006") == 0)
-		return STATUS_UNREACHABLE;
+	for (size_t i = 0; i < sizeof(passing) / sizeof(passing[0]); i++) {
+		if (is_class(state, passing[i]))
+			return STATUS_UNREACHABLE;
+	}
 	return STATUS_INTERNAL;
 }
 
@@ -162,7 +173,7 @@ static enum status judge(struct database *database, const struct database_pendin
 	state = state != NULL ? state : "";
 	if (pending->is_preparing || strcmp(state, "26000") == 0 || strcmp(state, "0A000") == 0)
 		forget_statement(database, pending);
-	status = status_of_state(state);
+	status = database_error_status(state);
 	if (status != STATUS_CONFLICT)
 		log_failure(database, pending, state);
 	return status;

@@ -47,9 +47,14 @@ struct database_parameter {
 };
 
 /*
- * result is borrowed, NULL unless STATUS_OK, which means committed.  On an SQL error, by SQLSTATE (logged):
- * STATUS_CONFLICT for class 23, STATUS_UNREACHABLE for 08, 53, 57P and 25006 (read-only), STATUS_DEADLINE for
- * 57014, else STATUS_INTERNAL.  A completion may ask again but not destroy the database.
+ * By SQLSTATE: STATUS_CONFLICT for class 23, STATUS_DEADLINE for 57014, STATUS_UNREACHABLE for what passes without the
+ * statement being another (a deadlock, no resources, a shutdown, …), else STATUS_INTERNAL.
+ */
+enum status database_error_status(const char *state);
+
+/*
+ * result is borrowed, NULL unless STATUS_OK, which means committed.  An SQL error is logged, and its status is
+ * database_error_status.  A completion may ask again but not destroy the database.
  */
 typedef void database_done(void *arg, enum status status, const PGresult *result);
 
@@ -89,7 +94,7 @@ void database_array_add(struct strbuf *array, const char *text, size_t length, b
 MUST_CHECK enum status database_session_open(
 	const char *dsn, int64_t timeout_ms, struct database_session **session_out, struct strbuf *why);
 void database_session_close(struct database_session *session);
-/* *result_out may be asked for (PQclear) or NULL.  The server's message goes to `why`. */
+/* *result_out may be asked for (PQclear) or NULL.  An error's status is as above, and its message goes to `why`. */
 MUST_CHECK enum status database_session_query(struct database_session *session, const char *sql,
 	const char *const *parameters, int count, int64_t timeout_ms, PGresult **result_out, struct strbuf *why);
 /* Several commands in one string, no parameters. */

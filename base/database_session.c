@@ -186,11 +186,9 @@ static enum status judge(struct database_session *session, const PGresult *resul
 	message = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
 	explain(why, message != NULL ? message : PQresultErrorMessage(result));
 	state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
-	if (PQstatus(session->connection) == CONNECTION_BAD || (state != NULL && strncmp(state, "57P", 3) == 0))
+	if (PQstatus(session->connection) == CONNECTION_BAD)
 		return STATUS_UNREACHABLE;
-	if (state != NULL && strncmp(state, "23", 2) == 0)
-		return STATUS_CONFLICT;
-	return state != NULL && strcmp(state, "57014") == 0 ? STATUS_DEADLINE : STATUS_INTERNAL;
+	return database_error_status(state != NULL ? state : "");
 }
 
 /* Reads results to their end, or to the start of a COPY; keeps the last good one, and the first error's words. */

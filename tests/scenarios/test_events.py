@@ -327,6 +327,22 @@ def test_bad_arrivals_become_dead_letters(events):
     eventually(lambda: eu.metric("homeward_events_received_total", outcome="foreign") == 1, what="the discarded event")
 
 
+def test_a_deadlock_is_not_the_events_fault(events):
+    """PostgreSQL ends one of two transactions that wait for each other; who it ends is to try again, however often that is."""
+    na, eu = events["na"], events["eu"]
+    eu.sql("CREATE SEQUENCE public.deadlocks")
+    eu.sql("CREATE FUNCTION public.deadlock() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+           " IF NEW.subject = 'deadlock' AND nextval('public.deadlocks') <= 3 THEN"
+           " RAISE EXCEPTION 'deadlock detected' USING ERRCODE = 'deadlock_detected'; END IF; RETURN NULL; END $$")
+    eu.sql("CREATE TRIGGER deadlock AFTER INSERT ON homeward.inbox FOR EACH ROW EXECUTE FUNCTION public.deadlock()")
+    body = event(subject="deadlock")
+    assert submit(na, body, WRITER).status_code == 202
+    eventually(lambda: arrived(eu, body["id"]), what="the event after three deadlocks")
+    assert eu.sql("SELECT last_value FROM public.deadlocks") == [(4,)]
+    assert not eu.sql("SELECT 1 FROM homeward.dead_letters WHERE detail LIKE '%%deadlock%%'")
+    eu.sql("DROP TRIGGER deadlock ON homeward.inbox; DROP FUNCTION public.deadlock; DROP SEQUENCE public.deadlocks")
+
+
 def test_shipments_that_overlap_send_each_row_once_and_in_order(events):
     """More rows than may be in flight (1,000); at the seam of the first two shipments some may not leave."""
     na, eu = events["na"], events["eu"]

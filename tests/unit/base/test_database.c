@@ -184,6 +184,19 @@ static void test_the_queue_has_a_bound(void **state)
 	close_bench(&bench);
 }
 
+static void test_what_an_error_means(void **state)
+{
+	(void)state;
+	assert_int_equal(database_error_status("23505"), STATUS_CONFLICT);
+	assert_int_equal(database_error_status("57014"), STATUS_DEADLINE);
+	assert_int_equal(database_error_status("40P01"), STATUS_UNREACHABLE);
+	assert_int_equal(database_error_status("55P03"), STATUS_UNREACHABLE);
+	assert_int_equal(database_error_status("57P01"), STATUS_UNREACHABLE);
+	assert_int_equal(database_error_status("55000"), STATUS_INTERNAL);
+	assert_int_equal(database_error_status("P0001"), STATUS_INTERNAL);
+	assert_int_equal(database_error_status(""), STATUS_INTERNAL);
+}
+
 static void test_each_query_fails_alone(void **state)
 {
 	static const char insert[] = "INSERT INTO alone VALUES ($1::int)";
@@ -516,6 +529,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_ten_thousand_queries_in_flight),
 		cmocka_unit_test(test_the_queue_has_a_bound),
+		cmocka_unit_test(test_what_an_error_means),
 		cmocka_unit_test(test_each_query_fails_alone),
 		cmocka_unit_test(test_a_stale_plan_is_prepared_anew),
 		cmocka_unit_test(test_read_only_means_unreachable),
