@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The writing thread.  While it waits for one fdatasync the next group gathers, so
- * the busier the log, the larger its groups, and an idle log waits for nothing.
+ * The writing thread.  While one group is written the next gathers, and a group that
+ * comes less than two milliseconds after the one before waits until they have passed: the
+ * busier the log, the larger its groups, and an idle log waits for nothing.  A write
+ * costs as much processor time as the lookup it is of.
  *
  * The two write-ahead files take turns with two batches in memory: what is in a file
  * is in its batch.  When the batch is due and the other is free, it goes to the
@@ -24,6 +26,7 @@
 
 #define GROUP_BYTES_MAX (1 << 20) /* one write; more would keep the first of it waiting */
 #define TURN_WAIT_MS 900          /* for the other file: who waits for an entry hears within a second */
+#define GROUP_EVERY_NS 2000000
 
 int64_t log_writer_now_ms(void)
 {
@@ -207,6 +210,20 @@ static void write_all(struct log_writer *writer, struct log_items *items)
 	}
 }
 
+/* Under the mutex, which is let go of meanwhile. */
+static void wait_for_company(struct log_writer *writer)
+{
+	struct timespec *next = &writer->next_write;
+
+	pthread_mutex_unlock(&writer->mutex);
+	(void)clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, next, NULL); /* a signal may end it early */
+	must(clock_gettime(CLOCK_MONOTONIC, next) == 0);
+	next->tv_nsec += GROUP_EVERY_NS;
+	next->tv_sec += next->tv_nsec / 1000000000;
+	next->tv_nsec %= 1000000000;
+	pthread_mutex_lock(&writer->mutex);
+}
+
 /* Under the mutex.  While the disk is full only the log's own entries are tried. */
 static void take_submitted(struct log_writer *writer, struct log_items *items)
 {
@@ -261,6 +278,7 @@ void *log_writer_run(void *arg)
 	pthread_mutex_lock(&writer->mutex);
 	for (;;) {
 		wait_for_work(writer);
+		wait_for_company(writer);
 		take_submitted(writer, &items);
 		if (items.first == NULL && writer->is_stopping)
 			break;

@@ -75,7 +75,8 @@ struct log_writer {
 	struct merkle_range range;
 	struct log_batch batches[LOG_WAL_SEGMENTS]; /* one for each file of the wal */
 	unsigned int current;
-	int64_t current_since_ms; /* when its first entry came */
+	int64_t current_since_ms;   /* when its first entry came */
+	struct timespec next_write; /* not before (monotonic) */
 
 	/* The publishing thread's. */
 	struct log_tiles *tiles;
