@@ -209,7 +209,7 @@ const struct setting settings_table[] = {
 	INTEGER("access_log.segment_bytes", access_log.segment_bytes, "16777216", 1048576, BYTES_MAX, "bytes",
 		"Size of each of the two write-ahead files."),
 	INTEGER("access_log.index_entries_per_s", access_log.index_entries_per_s, "5000", 0, 10000000, "entries/s",
-		"The search index in the database follows the log at most this fast, and a fifth of it while the log grows by more than 1,000 entries/s, so that lookups come first; 0 for no bound."),
+		"The search index in the database follows the log at most this fast, and a tenth of it while the log grows by more than 1,000 entries/s and the index is less than a minute behind, so that lookups come first; 0 for no bound."),
 	INTEGER("access_log.reserve_bytes", access_log.reserve_bytes, "16777216", 0, BYTES_MAX, "bytes",
 		"Kept back on the disk, so that a log without space can still say that it stops."),
 

@@ -27,7 +27,8 @@
 #define PAUSE_MS_MIN 100 /* before trying again */
 #define PAUSE_MS_MAX 5000
 #define BUSY_ENTRIES_PER_S 1000 /* the log grows by more: lookups come first */
-#define BUSY_SHARE 5            /* then the index takes one part of so many of its pace */
+#define BUSY_SHARE 10           /* then the index takes one part of so many of its pace */
+#define BEHIND_S_MAX 60         /* but not when it is as many seconds of that behind */
 #define GROWTH_MS 1000          /* over which growth is measured */
 #define OPEN_MS 5000
 #define STATEMENT_MS 20000
@@ -126,11 +127,12 @@ static bool add_row(void *arg, uint64_t number, const char *entry, size_t size)
 	return true;
 }
 
-/* One batch; *count_out: how many entries it had. */
-static enum status copy_batch(struct log_index *index, uint64_t *count_out, struct strbuf *why)
+/* One batch, of half a second at this pace at most (0: no bound); *count_out: how many entries it had. */
+static enum status copy_batch(struct log_index *index, int64_t pace, uint64_t *count_out, struct strbuf *why)
 {
 	uint64_t size = log_reader_checkpoint(index->reader)->size;
-	uint64_t end = size - index->next > INDEX_BATCH_ENTRIES ? index->next + INDEX_BATCH_ENTRIES : size;
+	uint64_t most = pace > 0 && pace < 2 * INDEX_BATCH_ENTRIES ? (uint64_t)(pace + 1) / 2 : INDEX_BATCH_ENTRIES;
+	uint64_t end = size - index->next > most ? index->next + most : size;
 	enum status status;
 
 	*count_out = 0;
@@ -155,11 +157,11 @@ static enum status prepare(struct log_index *index, struct strbuf *why)
 	return status == STATUS_OK && index->session == NULL ? connect(index, why) : status;
 }
 
-int64_t log_index_pace(int64_t entries_per_s, int64_t growth_per_s)
+int64_t log_index_pace(int64_t entries_per_s, int64_t growth_per_s, uint64_t behind)
 {
 	if (entries_per_s < BUSY_SHARE || growth_per_s <= BUSY_ENTRIES_PER_S)
 		return entries_per_s;
-	return entries_per_s / BUSY_SHARE;
+	return behind > (uint64_t)growth_per_s * BEHIND_S_MAX ? entries_per_s : entries_per_s / BUSY_SHARE;
 }
 
 static void measure_growth(struct log_index *index, uint64_t size)
@@ -177,20 +179,22 @@ static void measure_growth(struct log_index *index, uint64_t size)
 /* Copies what there is; *wait_ms_out: before the next time. */
 static enum status follow(struct log_index *index, int64_t *wait_ms_out, struct strbuf *why)
 {
-	uint64_t count = 0, size;
+	uint64_t count = 0, size, behind;
 	int64_t pace;
 	enum status status = prepare(index, why);
 
 	if (status != STATUS_OK)
 		return status;
 	size = log_reader_checkpoint(index->reader)->size;
-	if (index->next < size)
-		status = copy_batch(index, &count, why);
-	metric_set(index->position, (double)index->next);
-	metric_set(index->lag, (double)(size - index->next));
-	*wait_ms_out = index->next < size ? 0 : LOOK_MS;
 	measure_growth(index, size);
-	pace = log_index_pace(index->entries_per_s, index->growth.per_s);
+	behind = index->next < size ? size - index->next : 0;
+	pace = log_index_pace(index->entries_per_s, index->growth.per_s, behind);
+	if (behind > 0)
+		status = copy_batch(index, pace, &count, why);
+	metric_set(index->position, (double)index->next);
+	behind = index->next < size ? size - index->next : 0;
+	metric_set(index->lag, (double)behind);
+	*wait_ms_out = behind > 0 ? 0 : LOOK_MS;
 	if (pace > 0 && (int64_t)count * 1000 / pace > *wait_ms_out)
 		*wait_ms_out = (int64_t)count * 1000 / pace;
 	return status;
@@ -337,7 +341,7 @@ enum status log_index_rebuild(
 	status = empty_index(index, why);
 	size = log_reader_checkpoint(index->reader)->size;
 	while (status == STATUS_OK && index->next < size) {
-		status = copy_batch(index, &count, why);
+		status = copy_batch(index, 0, &count, why);
 		if (status == STATUS_OK && progress != NULL)
 			progress(arg, index->next, size);
 	}

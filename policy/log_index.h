@@ -27,10 +27,10 @@ struct log_index_settings {
 };
 
 /*
- * How many entries a second to copy while the log itself grows by so many: the bound, and a fifth of it while lookups
- * make more than a thousand.  0: no bound.  Pure.
+ * How many entries a second to copy while the log itself grows by so many: the bound, and a tenth of it while lookups
+ * make more than a thousand and the index is less than a minute of those behind.  0: no bound.  Pure.
  */
-int64_t log_index_pace(int64_t entries_per_s, int64_t growth_per_s);
+int64_t log_index_pace(int64_t entries_per_s, int64_t growth_per_s, uint64_t behind);
 /* Waits for PostgreSQL as long as that takes; the log is there already. */
 MUST_CHECK enum status log_index_start(const struct log_index_settings *settings, struct log_index **index_out);
 /* Within some seconds also when PostgreSQL does not answer.  Accepts NULL. */

@@ -190,11 +190,13 @@ static int tear_down(void **state)
 static void test_gives_way_to_lookups(void **state)
 {
 	(void)state;
-	assert_int_equal(log_index_pace(5000, 0), 5000);
-	assert_int_equal(log_index_pace(5000, 1000), 5000);
-	assert_int_equal(log_index_pace(5000, 1001), 1000);
-	assert_int_equal(log_index_pace(0, 1000000), 0); /* no bound */
-	assert_int_equal(log_index_pace(3, 1000000), 3); /* never so slow that it would stand */
+	assert_int_equal(log_index_pace(5000, 0, 10), 5000);
+	assert_int_equal(log_index_pace(5000, 1000, 10), 5000);
+	assert_int_equal(log_index_pace(5000, 1001, 10), 500);
+	assert_int_equal(log_index_pace(5000, 1001, 60060), 500);
+	assert_int_equal(log_index_pace(5000, 1001, 60061), 5000); /* a minute behind */
+	assert_int_equal(log_index_pace(0, 1000000, 10), 0);       /* no bound */
+	assert_int_equal(log_index_pace(3, 1000000, 10), 3);       /* never so slow that it would stand */
 }
 
 static void test_rows(void **state)
