@@ -182,7 +182,7 @@ bench-events: deps $(OUT)/homeward ## events across two regions beside a plain f
 bench-invalidation: deps $(OUT)/homeward ## from a change at home to the last other region's cache (RATE, SECONDS_EACH, CARDS)
 	@HOMEWARD=$(abspath $(OUT)/homeward) /usr/bin/python3 tests/bench/invalidation.py
 
-bench-audit: deps $(OUT)/homeward ## lookups with the access log closed against the same with it off (ROUNDS, SECONDS_EACH, CONNECTIONS)
+bench-audit: deps $(OUT)/homeward ## lookups with the access log closed against the same with it off (ROUNDS, SECONDS_EACH, CONNECTIONS, PAUSE, ONLY)
 	@HOMEWARD=$(abspath $(OUT)/homeward) /usr/bin/python3 tests/bench/audit.py
 
 # Everything compiled, nothing linked: what lint asks of clang.
