@@ -20,12 +20,6 @@ static int system_open(void *arg, const char *path, int flags, mode_t mode)
 	return open(path, flags, mode);
 }
 
-static int system_open_direct(void *arg, const char *path)
-{
-	(void)arg;
-	return open(path, O_WRONLY | O_DIRECT | O_DSYNC | O_CLOEXEC);
-}
-
 static ssize_t system_pwrite(void *arg, int fd, const void *bytes, size_t size, off_t offset)
 {
 	(void)arg;
@@ -79,7 +73,6 @@ const struct log_io *log_io_system(void)
 {
 	static const struct log_io io = {
 		.open = system_open,
-		.open_direct = system_open_direct,
 		.pwrite = system_pwrite,
 		.fdatasync = system_fdatasync,
 		.fsync = system_fsync,

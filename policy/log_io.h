@@ -20,8 +20,6 @@
 
 struct log_io {
 	int (*open)(void *arg, const char *path, int flags, mode_t mode);
-	/* For pwrites of whole blocks from aligned memory, durable when they return; -1 where there is no such thing. */
-	int (*open_direct)(void *arg, const char *path);
 	ssize_t (*pwrite)(void *arg, int fd, const void *bytes, size_t size, off_t offset);
 	int (*fdatasync)(void *arg, int fd);
 	int (*fsync)(void *arg, int fd);

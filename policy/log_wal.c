@@ -35,16 +35,15 @@ static void put64(uint8_t *at, uint64_t value)
 	put32(at + 4, (uint32_t)value);
 }
 
-/* Room in the buffer; what was in it is gone. */
 static bool reserve(struct log_wal *wal, size_t size)
 {
-	void *grown;
+	uint8_t *grown;
 
 	if (size <= wal->buffer_size)
 		return true;
-	if (posix_memalign(&grown, WAL_BLOCK_BYTES, size) != 0)
+	grown = realloc(wal->buffer, size);
+	if (grown == NULL)
 		return false;
-	free(wal->buffer);
 	wal->buffer = grown;
 	wal->buffer_size = size;
 	return true;
@@ -78,7 +77,7 @@ static void fill_data(
 	memset(data + left, 0, size - left);
 }
 
-static void encode(struct log_wal *wal, const struct log_wal_record *record, size_t sectors, uint8_t *sector)
+static void encode(struct log_wal *wal, const struct log_wal_record *record, size_t sectors)
 {
 	uint8_t header[WAL_HEADER_BYTES];
 
@@ -88,7 +87,9 @@ static void encode(struct log_wal *wal, const struct log_wal_record *record, siz
 	put32(header + 16, record->count);
 	put32(header + 20, 0);
 	memcpy(header + 24, record->root.bytes, SHA256_SIZE);
-	for (size_t part = 0; part < sectors; part++, sector += WAL_SECTOR_BYTES) {
+	for (size_t part = 0; part < sectors; part++) {
+		uint8_t *sector = wal->buffer + part * WAL_SECTOR_BYTES;
+
 		put64(sector + 8, wal->lap);
 		put64(sector + 16, wal->sequence);
 		put32(sector + 24, (uint32_t)part);
@@ -110,9 +111,8 @@ enum status log_wal_append(
 	struct log_wal *wal, const struct log_wal_record *record, int64_t *sync_us_out, struct log_fault *fault)
 {
 	struct wal_segment *segment = &wal->segments[wal->current];
-	size_t block = segment->is_direct ? WAL_BLOCK_BYTES : WAL_SECTOR_BYTES;
-	size_t sectors = sectors_of(record->size), lead = segment->end % block;
-	size_t end = lead + sectors * WAL_SECTOR_BYTES, bytes = (end + block - 1) / block * block;
+	size_t sectors = sectors_of(record->size);
+	size_t bytes = sectors * WAL_SECTOR_BYTES;
 	int64_t start_us;
 	enum status status;
 
@@ -124,22 +124,18 @@ enum status log_wal_append(
 		return STATUS_NO_MEMORY;
 	}
 	wal->sequence++;
-	memcpy(wal->buffer, wal->tail, lead);
-	encode(wal, record, sectors, wal->buffer + lead);
-	memset(wal->buffer + end, 0, bytes - end);
+	encode(wal, record, sectors);
 	start_us = now_us();
-	status = log_io_write(
-		wal->io, segment->fd, segment->path, wal->buffer, bytes, (off_t)(segment->end - lead), fault);
+	status = log_io_write(wal->io, segment->fd, segment->path, wal->buffer, bytes, (off_t)segment->end, fault);
 	if (status != STATUS_OK)
 		return status;
-	if (!segment->is_direct && wal->io->fdatasync(wal->io->arg, segment->fd) != 0) {
+	if (wal->io->fdatasync(wal->io->arg, segment->fd) != 0) {
 		status = log_fault_set(fault, "sync", segment->path);
 		fault->is_sync = true;
 		return status;
 	}
 	*sync_us_out = now_us() - start_us;
-	segment->end += sectors * WAL_SECTOR_BYTES;
-	memcpy(wal->tail, wal->buffer + (end - end % block), end % block);
+	segment->end += bytes;
 	return STATUS_OK;
 }
 
@@ -211,30 +207,6 @@ static enum status make_segment(struct log_wal *wal, struct wal_segment *segment
 	return STATUS_OK;
 }
 
-/*
- * Where the file system takes it, groups go past the page cache: less than half of a write and an fdatasync, in time and
- * in processor time.  In whole blocks, with what is in the first already written again as it is, so that a disk never
- * has to read one to write a part of it, and lose the rest with its power.  Tried by writing the first one back.
- */
-static void write_directly(struct log_wal *wal, struct wal_segment *segment)
-{
-	const struct log_io *io = wal->io;
-	int fd = -1;
-
-	if (segment->size % WAL_BLOCK_BYTES == 0 && reserve(wal, WAL_BLOCK_BYTES))
-		fd = io->open_direct(io->arg, segment->path);
-	if (fd < 0)
-		return;
-	if (pread(segment->fd, wal->buffer, WAL_BLOCK_BYTES, 0) != WAL_BLOCK_BYTES ||
-		io->pwrite(io->arg, fd, wal->buffer, WAL_BLOCK_BYTES, 0) != WAL_BLOCK_BYTES) {
-		close(fd);
-		return;
-	}
-	close(segment->fd);
-	segment->fd = fd;
-	segment->is_direct = true;
-}
-
 enum status log_wal_start(struct log_wal *wal, int64_t segment_bytes, struct log_fault *fault)
 {
 	size_t size = (size_t)segment_bytes / WAL_SECTOR_BYTES * WAL_SECTOR_BYTES;
@@ -250,8 +222,6 @@ enum status log_wal_start(struct log_wal *wal, int64_t segment_bytes, struct log
 			return status;
 		is_new = true;
 	}
-	for (int i = 0; i < LOG_WAL_SEGMENTS; i++)
-		write_directly(wal, &wal->segments[i]);
 	log_wal_turn(wal);
 	return is_new ? log_io_sync_folder(wal->io, wal->folder, fault) : STATUS_OK;
 }

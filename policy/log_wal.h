@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The write-ahead files of the access log: wal/0 and wal/1, written full of zeros
- * once and then overwritten in place, so that making a group durable is one direct
- * pwrite, or one pwrite and one fdatasync, that changes no metadata.  They take turns:
- * one is filled while what the other holds goes into tiles.
+ * once and then overwritten in place, so that making a group durable is one pwrite
+ * and one fdatasync that changes no metadata.  They take turns: one is filled
+ * while what the other holds goes into tiles.
  *
  * Writing belongs to the writer's thread; reading happens before it starts.
  */

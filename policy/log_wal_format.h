@@ -17,8 +17,6 @@
 #include "policy/log_wal.h"
 
 #define WAL_SECTOR_BYTES 512
-#define WAL_BLOCK_BYTES                                                                                                \
-	4096 /* of direct writes, and what their memory is aligned to: the block of a disk that has larger ones */
 #define WAL_SECTOR_HEAD 32
 #define WAL_DATA_BYTES (WAL_SECTOR_BYTES - WAL_SECTOR_HEAD)
 #define WAL_HEADER_BYTES 56
@@ -26,8 +24,7 @@
 
 struct wal_segment {
 	char path[LOG_PATH_SIZE];
-	int fd;         /* -1: not there */
-	bool is_direct; /* what is written to it is durable */
+	int fd; /* -1: not there */
 	size_t size;
 	size_t end; /* where the next record goes */
 };
@@ -38,7 +35,6 @@ struct log_wal {
 	struct wal_segment segments[LOG_WAL_SEGMENTS];
 	unsigned int current;
 	uint64_t lap, sequence;
-	uint8_t tail[WAL_BLOCK_BYTES]; /* what is written of the current file's last block */
 	uint8_t *buffer;
 	size_t buffer_size;
 };

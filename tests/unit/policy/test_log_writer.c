@@ -49,7 +49,6 @@ static int set_up(void **state)
 	snprintf(folder, sizeof(folder), "%s/homeward-log-XXXXXX", scratch_place());
 	snprintf(key_file, sizeof(key_file), "%s", "");
 	answer_count = 0;
-	disk.takes_direct = false;
 	if (mkdtemp(folder) == NULL)
 		return 1;
 	snprintf(key_file, sizeof(key_file), "%s.key", folder);
@@ -374,9 +373,8 @@ static void test_each_call_fails(void **state)
 	static const int errors[] = { EIO, ENOSPC };
 
 	(void)state;
-	for (size_t i = 0; i < 4; i++) {
-		disk.takes_direct = i >= 2;
-		for (long n = 1; run_against(DISK_FAILS_ONCE, n, errors[i % 2], false); n++)
+	for (size_t i = 0; i < 2; i++) {
+		for (long n = 1; run_against(DISK_FAILS_ONCE, n, errors[i], false); n++)
 			;
 	}
 }
@@ -384,21 +382,15 @@ static void test_each_call_fails(void **state)
 static void test_short_write_then_full(void **state)
 {
 	(void)state;
-	for (int direct = 0; direct < 2; direct++) {
-		disk.takes_direct = direct == 1;
-		for (long n = 1; run_against(DISK_SHORT_THEN_FULL, n, ENOSPC, false); n++)
-			;
-	}
+	for (long n = 1; run_against(DISK_SHORT_THEN_FULL, n, ENOSPC, false); n++)
+		;
 }
 
 static void test_stops_anywhere(void **state)
 {
 	(void)state;
-	for (int direct = 0; direct < 2; direct++) {
-		disk.takes_direct = direct == 1;
-		for (long n = 1; run_against(DISK_STOPS, n, EIO, true); n++)
-			;
-	}
+	for (long n = 1; run_against(DISK_STOPS, n, EIO, true); n++)
+		;
 }
 
 static void wait_for_state(struct log_writer *writer, enum log_writer_state state)

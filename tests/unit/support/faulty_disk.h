@@ -45,8 +45,6 @@ static struct faulty_disk {
 	bool is_stopped, does_forget;
 	atomic_bool is_full; /* tests fill and empty the disk while the writer runs */
 	char paths[DISK_FDS][LOG_PATH_SIZE];
-	bool takes_direct;        /* a test's choice, for all its runs */
-	bool is_direct[DISK_FDS]; /* what is written there is durable */
 	struct disk_undo *undo;
 } disk;
 
@@ -102,51 +100,29 @@ static struct disk_undo *disk_remember(const char *path)
 	return one;
 }
 
-static int disk_open_as(const char *path, int flags, mode_t mode, bool is_direct)
+static int disk_open(void *arg, const char *path, int flags, mode_t mode)
 {
 	int fd = -1;
 
+	(void)arg;
 	pthread_mutex_lock(&disk.mutex);
 	if (!disk_fails())
 		fd = open(path, flags, mode);
-	if (fd >= 0 && fd < DISK_FDS) {
+	if (fd >= 0 && fd < DISK_FDS)
 		snprintf(disk.paths[fd], LOG_PATH_SIZE, "%s", path);
-		disk.is_direct[fd] = is_direct;
-	}
 	pthread_mutex_unlock(&disk.mutex);
 	return fd;
-}
-
-static int disk_open(void *arg, const char *path, int flags, mode_t mode)
-{
-	(void)arg;
-	return disk_open_as(path, flags, mode, false);
-}
-
-static int disk_open_direct(void *arg, const char *path)
-{
-	(void)arg;
-	return disk.takes_direct ? disk_open_as(path, O_WRONLY | O_CLOEXEC, 0, true) : -1;
-}
-
-/* Whether a write that fails leaves something on the disk: when the machine stops, and when its flush is what failed. */
-static bool disk_fails_after(int fd)
-{
-	return disk.is_stopped ? disk.calls == disk.fails_at : disk.is_direct[fd] && !disk.is_full;
 }
 
 static ssize_t disk_pwrite(void *arg, int fd, const void *bytes, size_t size, off_t offset)
 {
 	ssize_t written = -1;
-	bool has_failed;
-	int error;
 
 	(void)arg;
 	pthread_mutex_lock(&disk.mutex);
-	has_failed = disk_fails();
-	error = errno;
-	if (has_failed) {
-		if (!disk_fails_after(fd))
+	if (disk_fails()) {
+		/* A machine that stops here may have written a part. */
+		if (!disk.is_stopped || disk.calls != disk.fails_at)
 			goto out;
 	} else if (disk.fault == DISK_SHORT_THEN_FULL && disk.calls == disk.fails_at) {
 		disk.is_full = true;
@@ -169,11 +145,9 @@ static ssize_t disk_pwrite(void *arg, int fd, const void *bytes, size_t size, of
 		close(reading);
 	}
 	written = pwrite(fd, bytes, size, offset);
-	if (has_failed) {
-		errno = error;
+	if (disk.is_stopped) {
+		errno = EIO;
 		written = -1;
-	} else if (disk.is_direct[fd]) {
-		disk_forget_undo(disk.paths[fd]);
 	}
 out:
 	pthread_mutex_unlock(&disk.mutex);
@@ -265,7 +239,6 @@ static int disk_mkdir(void *arg, const char *path, mode_t mode)
 static const struct log_io *disk_start(enum disk_fault fault, long fails_at, int error)
 {
 	disk.io = (struct log_io){ .open = disk_open,
-		.open_direct = disk_open_direct,
 		.pwrite = disk_pwrite,
 		.fdatasync = disk_sync,
 		.fsync = disk_sync,
