@@ -52,24 +52,33 @@ static uint32_t code_point(const unsigned char *at, size_t length)
 	return point;
 }
 
+/* Of what is written as it is. */
+static size_t plain_length(const char *string, size_t size)
+{
+	size_t i = 0;
+
+	while (i < size && string[i] >= 0x20 && string[i] < 0x7f && string[i] != '"' && string[i] != '\\')
+		i++;
+	return i;
+}
+
 /* In ASCII: what is no ASCII is escaped, and what is no UTF-8 becomes U+FFFD. */
 static void add_characters(struct strbuf *text, const char *string, size_t size)
 {
 	for (size_t i = 0; i < size;) {
-		unsigned char c = (unsigned char)string[i];
-		size_t length = utf8_sequence(string + i, size - i);
+		size_t plain = plain_length(string + i, size - i), length;
 		uint32_t point;
 
-		if (c == '"' || c == '\\') {
-			strbuf_addf(text, "\\%c", c);
-			i++;
+		strbuf_add(text, string + i, plain);
+		i += plain;
+		if (i == size)
+			break;
+		if (string[i] == '"' || string[i] == '\\') {
+			strbuf_addc(text, '\\');
+			strbuf_addc(text, string[i++]);
 			continue;
 		}
-		if (c >= 0x20 && c < 0x7f) {
-			strbuf_addc(text, (char)c);
-			i++;
-			continue;
-		}
+		length = utf8_sequence(string + i, size - i);
 		point = length == 0 ? 0xfffd : code_point((const unsigned char *)string + i, length);
 		if (point >= 0x10000)
 			strbuf_addf(text, "\\u%04x\\u%04x", 0xd800 + ((point - 0x10000) >> 10),
@@ -80,19 +89,29 @@ static void add_characters(struct strbuf *text, const char *string, size_t size)
 	}
 }
 
+static void add_name(struct strbuf *text, const char *name)
+{
+	strbuf_add(text, ",\"", 2);
+	strbuf_adds(text, name);
+	strbuf_add(text, "\":", 2);
+}
+
 static void add_text(struct strbuf *text, const char *name, const char *value)
 {
 	if (value == NULL || value[0] == '\0')
 		return;
-	strbuf_addf(text, ",\"%s\":\"", name);
+	add_name(text, name);
+	strbuf_addc(text, '"');
 	add_characters(text, value, strlen(value));
 	strbuf_addc(text, '"');
 }
 
 static void add_number(struct strbuf *text, const char *name, int64_t value)
 {
-	if (value >= 0)
-		strbuf_addf(text, ",\"%s\":%lld", name, (long long)value);
+	if (value < 0)
+		return;
+	add_name(text, name);
+	strbuf_add_unsigned(text, (uint64_t)value);
 }
 
 static void add_list(struct strbuf *text, const char *name, const char *commas)
@@ -103,7 +122,10 @@ static void add_list(struct strbuf *text, const char *name, const char *commas)
 		size_t length = strcspn(at, ",");
 
 		if (length > 0) {
-			strbuf_addf(text, is_first ? ",\"%s\":[\"" : ",\"", name);
+			if (is_first)
+				add_name(text, name);
+			strbuf_addc(text, is_first ? '[' : ',');
+			strbuf_addc(text, '"');
 			add_characters(text, at, length);
 			strbuf_addc(text, '"');
 			is_first = false;

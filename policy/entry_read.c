@@ -17,13 +17,16 @@ enum member { V, T, K, X, ME, PEER, OT, SUB, OP, PUR, CAL, DEC, RUL, POL, FLD, T
 
 #define NEEDED (1U << V | 1U << T | 1U << K | 1U << S)
 
-static enum member find_member(const char *key)
+/* They come in their order, so the one wanted is `next` or a few further on. */
+static enum member find_member(const char *key, enum member next)
 {
-	int member = 0;
+	for (int i = 0; i < MEMBER_COUNT; i++) {
+		enum member member = (enum member)((next + i) % MEMBER_COUNT);
 
-	while (member < MEMBER_COUNT && strcmp(key, member_names[member]) != 0)
-		member++;
-	return (enum member)member;
+		if (strcmp(key, member_names[member]) == 0)
+			return member;
+	}
+	return MEMBER_COUNT;
 }
 
 static void read_text(struct json_scan *scan, char *text, size_t size)
@@ -75,10 +78,15 @@ static void read_count(struct json_scan *scan, int64_t *value)
 
 static int base64_digit(char c)
 {
-	static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-	const char *at = c != '\0' ? strchr(digits, c) : NULL;
-
-	return at != NULL ? (int)(at - digits) : -1;
+	if (c >= 'A' && c <= 'Z')
+		return c - 'A';
+	if (c >= 'a' && c <= 'z')
+		return c - 'a' + 26;
+	if (c >= '0' && c <= '9')
+		return c - '0' + 52;
+	if (c == '+')
+		return 62;
+	return c == '/' ? 63 : -1;
 }
 
 /* Padding and spare bits are checked by writing it again. */
@@ -239,10 +247,11 @@ static void read_members(struct json_scan *scan, struct entry *entry)
 {
 	char key[JSON_SCAN_KEY_SIZE];
 	unsigned int seen = 0;
+	enum member member = V;
 
 	json_scan_object(scan);
 	while (json_scan_member(scan, key)) {
-		enum member member = find_member(key);
+		member = find_member(key, member);
 
 		if (member == MEMBER_COUNT) {
 			json_scan_fail(scan, "a member not known here");
