@@ -95,7 +95,7 @@ static int tear_down(void **state)
 	log_peers_destroy(bench.peers);
 	loop_timer_release(&bench.patience);
 	loop_destroy(bench.loop);
-	log_files_remove(bench.folder);
+	assert_true(scratch_remove(bench.folder));
 	metrics_reset();
 	return 0;
 }

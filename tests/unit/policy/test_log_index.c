@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Every entry of the log has one row, whatever happens to PostgreSQL meanwhile, and all rows can be made again. */
-#include <ftw.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -171,19 +170,11 @@ static int set_up(void **state)
 	return status != STATUS_OK;
 }
 
-static int remove_one(const char *path, const struct stat *info, int type, struct FTW *walk)
-{
-	(void)info;
-	(void)type;
-	(void)walk;
-	return remove(path);
-}
-
 static int tear_down(void **state)
 {
 	(void)state;
 	log_writer_close(writer);
-	(void)nftw(folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+	assert_true(scratch_remove(folder));
 	return unlink(key_file);
 }
 

@@ -30,7 +30,7 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
 	(void)state;
-	log_files_remove(folder);
+	assert_true(scratch_remove(folder));
 	return 0;
 }
 

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What was answered OK is in the log whatever fails, the log verifies, and damage keeps it from being written on. */
-#include <ftw.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -30,19 +29,6 @@ static struct {
 } answers[ANSWERS_MAX];
 static int answer_count;
 
-static int remove_one(const char *path, const struct stat *info, int type, struct FTW *walk)
-{
-	(void)info;
-	(void)type;
-	(void)walk;
-	return remove(path);
-}
-
-static void remove_all(const char *path)
-{
-	(void)nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS);
-}
-
 static int set_up(void **state)
 {
 	(void)state;
@@ -58,7 +44,7 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
 	(void)state;
-	remove_all(folder);
+	(void)scratch_remove(folder);
 	(void)unlink(key_file);
 	return 0;
 }
@@ -148,7 +134,7 @@ static void check_log(void)
 
 static void clear(void)
 {
-	remove_all(folder);
+	(void)scratch_remove(folder);
 	must(mkdir(folder, 0700) == 0);
 	answer_count = 0;
 }

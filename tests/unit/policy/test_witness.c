@@ -67,7 +67,7 @@ static int tear_down(void **state)
 	(void)state;
 	witness_destroy(witness);
 	log_peers_destroy(peers);
-	log_files_remove(folder);
+	assert_true(scratch_remove(folder));
 	metrics_reset();
 	return 0;
 }

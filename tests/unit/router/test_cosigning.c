@@ -297,7 +297,7 @@ static int tear_down(void **state)
 	peers_destroy(bench.peers);
 	loop_timer_release(&bench.timer);
 	loop_destroy(bench.loop);
-	log_files_remove(bench.directory);
+	assert_true(scratch_remove(bench.directory));
 	metrics_reset();
 	return 0;
 }

@@ -8,7 +8,6 @@
 #define SUPPORT_ACCESS_BENCH_H
 
 #include <errno.h>
-#include <ftw.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -224,14 +223,6 @@ static void close_log(struct bench *bench)
 	bench->writer = NULL;
 }
 
-static int remove_one(const char *path, const struct stat *facts, int kind, struct FTW *place)
-{
-	(void)facts;
-	(void)kind;
-	(void)place;
-	return remove(path);
-}
-
 static int tear_down(void **state)
 {
 	struct bench *bench = *state;
@@ -242,7 +233,7 @@ static int tear_down(void **state)
 	close_log(bench);
 	loop_destroy(bench->loop);
 	keyring_destroy(bench->keyring);
-	assert_int_equal(nftw(bench->folder, remove_one, 16, FTW_DEPTH | FTW_PHYS), 0);
+	assert_true(scratch_remove(bench->folder));
 	free(bench);
 	return 0;
 }

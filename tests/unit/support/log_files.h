@@ -8,7 +8,6 @@
 #ifndef SUPPORT_LOG_FILES_H
 #define SUPPORT_LOG_FILES_H
 
-#include <ftw.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -109,20 +108,6 @@ static void log_files_write(const char *folder, uint64_t size)
 	strbuf_release(&note);
 	note_signer_destroy(signer);
 	free(hashes);
-}
-
-static int remove_one(const char *path, const struct stat *facts, int kind, struct FTW *place)
-{
-	(void)facts;
-	(void)kind;
-	(void)place;
-	return remove(path);
-}
-
-/* rm -r. */
-static void log_files_remove(const char *folder)
-{
-	must(nftw(folder, remove_one, 16, FTW_DEPTH | FTW_PHYS) == 0);
 }
 
 #endif

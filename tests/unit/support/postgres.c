@@ -9,7 +9,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <grp.h>
 #include <libpq-fe.h>
 #include <pwd.h>
@@ -97,14 +96,6 @@ static pid_t run(const struct test_postgres *server, const char *program, const 
 	arguments[0] = path;
 	execv(path, (char *const *)(const void *)arguments);
 	_exit(127);
-}
-
-static int remove_entry(const char *path, const struct stat *info, int type, struct FTW *where)
-{
-	(void)info;
-	(void)type;
-	(void)where;
-	return remove(path);
 }
 
 /* The processes whose parent is `pid`. */
@@ -210,7 +201,7 @@ static _Noreturn void take_care(struct test_postgres *server, int fd)
 	while (read(fd, &byte, 1) > 0)
 		continue;
 	stop_leftover(server);
-	nftw(server->folder, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+	(void)scratch_remove(server->folder);
 	_exit(0);
 }
 

@@ -6,6 +6,9 @@
 #ifndef TESTS_SUPPORT_SCRATCH_H
 #define TESTS_SUPPORT_SCRATCH_H
 
+#include <ftw.h>
+#include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 static inline const char *scratch_place(void)
@@ -13,6 +16,20 @@ static inline const char *scratch_place(void)
 	const char *place = getenv("HOMEWARD_TEST_SCRATCH");
 
 	return place != NULL ? place : "/tmp";
+}
+
+static inline int scratch_remove_one(const char *path, const struct stat *info, int type, struct FTW *where)
+{
+	(void)info;
+	(void)type;
+	(void)where;
+	return remove(path);
+}
+
+/* rm -r; false when something of it stays. */
+static inline bool scratch_remove(const char *folder)
+{
+	return nftw(folder, scratch_remove_one, 16, FTW_DEPTH | FTW_PHYS) == 0;
 }
 
 #endif
