@@ -127,12 +127,20 @@ static bool add_row(void *arg, uint64_t number, const char *entry, size_t size)
 	return true;
 }
 
+/* Entries under the checkpoint that are not in the index. */
+static uint64_t entries_behind(const struct log_index *index)
+{
+	uint64_t size = log_reader_checkpoint(index->reader)->size;
+
+	return index->next < size ? size - index->next : 0;
+}
+
 /* One batch, of half a second at this pace at most (0: no bound); *count_out: how many entries it had. */
 static enum status copy_batch(struct log_index *index, int64_t pace, uint64_t *count_out, struct strbuf *why)
 {
-	uint64_t size = log_reader_checkpoint(index->reader)->size;
+	uint64_t behind = entries_behind(index);
 	uint64_t most = pace > 0 && pace < 2 * INDEX_BATCH_ENTRIES ? (uint64_t)(pace + 1) / 2 : INDEX_BATCH_ENTRIES;
-	uint64_t end = size - index->next > most ? index->next + most : size;
+	uint64_t end = index->next + (behind < most ? behind : most);
 	enum status status;
 
 	*count_out = 0;
@@ -179,22 +187,19 @@ static void measure_growth(struct log_index *index, uint64_t size)
 /* Copies what there is; *wait_ms_out: before the next time. */
 static enum status follow(struct log_index *index, int64_t *wait_ms_out, struct strbuf *why)
 {
-	uint64_t count = 0, size, behind;
+	uint64_t count = 0;
 	int64_t pace;
 	enum status status = prepare(index, why);
 
 	if (status != STATUS_OK)
 		return status;
-	size = log_reader_checkpoint(index->reader)->size;
-	measure_growth(index, size);
-	behind = index->next < size ? size - index->next : 0;
-	pace = log_index_pace(index->entries_per_s, index->growth.per_s, behind);
-	if (behind > 0)
+	measure_growth(index, log_reader_checkpoint(index->reader)->size);
+	pace = log_index_pace(index->entries_per_s, index->growth.per_s, entries_behind(index));
+	if (entries_behind(index) > 0)
 		status = copy_batch(index, pace, &count, why);
 	metric_set(index->position, (double)index->next);
-	behind = index->next < size ? size - index->next : 0;
-	metric_set(index->lag, (double)behind);
-	*wait_ms_out = behind > 0 ? 0 : LOOK_MS;
+	metric_set(index->lag, (double)entries_behind(index));
+	*wait_ms_out = entries_behind(index) > 0 ? 0 : LOOK_MS;
 	if (pace > 0 && (int64_t)count * 1000 / pace > *wait_ms_out)
 		*wait_ms_out = (int64_t)count * 1000 / pace;
 	return status;
