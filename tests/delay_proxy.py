@@ -56,15 +56,16 @@ async def main():
             writer.close()
             return
         pumps = [asyncio.create_task(pump(*ends, delay_s)) for ends in ((reader, there_writer), (there_reader, writer))]
-        # A side that is gone is gone for the other too: one that went on hearing of nothing would take what nobody gets.
         try:
             await asyncio.gather(*pumps)
         except OSError:
-            pass
-        for each in pumps:
-            each.cancel()
+            # A side that is gone is gone for the other too: one that went on hearing of nothing would take what nobody gets.
+            for each in pumps:
+                each.cancel()
+            for each in (writer, there_writer):
+                each.transport.abort()
         for each in (writer, there_writer):
-            each.transport.abort()
+            each.close()
 
     server = await asyncio.start_server(serve, "127.0.0.1", listen)
     asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, lambda: print("bytes", carried, flush=True))
