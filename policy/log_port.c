@@ -18,6 +18,7 @@ void log_items_init(struct log_items *items)
 {
 	items->first = NULL;
 	items->last = &items->first;
+	items->count = 0;
 }
 
 void log_items_add(struct log_items *items, struct log_item *item)
@@ -25,6 +26,7 @@ void log_items_add(struct log_items *items, struct log_item *item)
 	item->next = NULL;
 	*items->last = item;
 	items->last = &item->next;
+	items->count++;
 }
 
 void log_items_join(struct log_items *items, struct log_items *more)
@@ -33,6 +35,7 @@ void log_items_join(struct log_items *items, struct log_items *more)
 		return;
 	*items->last = more->first;
 	items->last = more->last;
+	items->count += more->count;
 	log_items_init(more);
 }
 
@@ -42,6 +45,7 @@ struct log_item *log_items_take(struct log_items *items)
 
 	if (item != NULL) {
 		items->first = item->next;
+		items->count--;
 		if (items->first == NULL)
 			items->last = &items->first;
 	}
@@ -104,14 +108,11 @@ static void deliver(struct loop_task *task)
 static void hand_over(struct log_port *port)
 {
 	struct log_writer *writer = port->writer;
-	size_t count = 0;
 
-	for (const struct log_item *item = port->gathered.first; item != NULL; item = item->next)
-		count++;
 	pthread_mutex_lock(&writer->mutex);
-	port->in_flight += count;
+	port->in_flight += port->gathered.count;
 	log_items_join(&writer->submitted, &port->gathered);
-	if (writer->is_idle)
+	if (writer->wake_at > 0 && writer->submitted.count >= writer->wake_at)
 		pthread_cond_signal(&writer->work);
 	pthread_mutex_unlock(&writer->mutex);
 }

@@ -161,10 +161,13 @@ void log_wal_turn(struct log_wal *wal)
 
 /* ---- life ---- */
 
-/* Zeros are written, not only allocated: the first write into an allocated extent would change metadata. */
+/*
+ * Zeros are written, not only allocated: the first write into an allocated extent would change metadata.  A page at
+ * a time, since the kernel keeps what one write brought as one piece, and passes over all of it for each write into it.
+ */
 static enum status fill_with_zeros(struct log_wal *wal, int fd, const char *path, size_t size, struct log_fault *fault)
 {
-	size_t step = 1 << 20;
+	const size_t step = 4096;
 	enum status status = STATUS_OK;
 
 	if (!reserve(wal, step)) {

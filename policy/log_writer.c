@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The writing thread.  While one group is written the next gathers, and a group that
- * comes less than two milliseconds after the one before waits until they have passed: the
- * busier the log, the larger its groups, and an idle log waits for nothing.  A write
- * costs as much processor time as the lookup it is of.
+ * The writing thread.  While one group is written the next gathers; and when entries
+ * come together, also after that, until there are sixteen or the last group began four
+ * milliseconds ago: a write costs as much processor time as the lookup it is of.  The
+ * busier the log, the larger its groups, and who comes alone waits for nobody.
  *
  * The two write-ahead files take turns with two batches in memory: what is in a file
  * is in its batch.  When the batch is due and the other is free, it goes to the
@@ -26,7 +26,8 @@
 
 #define GROUP_BYTES_MAX (1 << 20) /* one write; more would keep the first of it waiting */
 #define TURN_WAIT_MS 900          /* for the other file: who waits for an entry hears within a second */
-#define GROUP_EVERY_NS 2000000
+#define GROUP_ENTRIES 16          /* are worth a write at once */
+#define GROUP_EVERY_NS 4000000
 
 int64_t log_writer_now_ms(void)
 {
@@ -210,18 +211,21 @@ static void write_all(struct log_writer *writer, struct log_items *items)
 	}
 }
 
-/* Under the mutex, which is let go of meanwhile. */
+/* Under the mutex: when the last ones had company, until a write is worth it. */
 static void wait_for_company(struct log_writer *writer)
 {
 	struct timespec *next = &writer->next_write;
+	int ended = writer->last_count > 1 ? 0 : ETIMEDOUT;
 
-	pthread_mutex_unlock(&writer->mutex);
-	(void)clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, next, NULL); /* a signal may end it early */
+	writer->wake_at = GROUP_ENTRIES;
+	while (writer->submitted.count < GROUP_ENTRIES && !writer->is_stopping && ended == 0)
+		ended = pthread_cond_timedwait(&writer->work, &writer->mutex, next);
+	writer->wake_at = 0;
 	must(clock_gettime(CLOCK_MONOTONIC, next) == 0);
 	next->tv_nsec += GROUP_EVERY_NS;
 	next->tv_sec += next->tv_nsec / 1000000000;
 	next->tv_nsec %= 1000000000;
-	pthread_mutex_lock(&writer->mutex);
+	writer->last_count = writer->submitted.count;
 }
 
 /* Under the mutex.  While the disk is full only the log's own entries are tried. */
@@ -257,9 +261,9 @@ static void wait_for_work(struct log_writer *writer)
 				continue;
 			wait_ms = writer->checkpoint_interval_ms; /* the other ends meanwhile, or fails */
 		}
-		writer->is_idle = true;
+		writer->wake_at = 1;
 		log_writer_wait(writer, &writer->work, wait_ms);
-		writer->is_idle = false;
+		writer->wake_at = 0;
 	}
 }
 

@@ -20,6 +20,7 @@
 
 struct log_items {
 	struct log_item *first, **last;
+	size_t count;
 };
 
 struct log_port {
@@ -63,7 +64,7 @@ struct log_writer {
 	struct log_port *ports;
 	struct log_items submitted;
 	struct log_port waiters;
-	bool is_idle;                 /* the writing thread sleeps */
+	size_t wake_at;               /* the writing thread sleeps until so many are submitted; 0: it does not */
 	bool is_stopping, is_written; /* written: the writing thread has ended */
 	int handed_over;              /* the batch with the publishing thread, or -1 */
 	struct log_fault fault;       /* why the state is not OK */
@@ -76,7 +77,8 @@ struct log_writer {
 	struct log_batch batches[LOG_WAL_SEGMENTS]; /* one for each file of the wal */
 	unsigned int current;
 	int64_t current_since_ms;   /* when its first entry came */
-	struct timespec next_write; /* not before (monotonic) */
+	size_t last_count;          /* entries written together last */
+	struct timespec next_write; /* not before, if they had company (monotonic) */
 
 	/* The publishing thread's. */
 	struct log_tiles *tiles;
