@@ -8,6 +8,7 @@
  */
 #include <string.h>
 
+#include "base/base64.h"
 #include "base/json_scan.h"
 #include "policy/entry.h"
 
@@ -76,42 +77,17 @@ static void read_count(struct json_scan *scan, int64_t *value)
 		json_scan_fail(scan, "a number is negative");
 }
 
-static int base64_digit(char c)
-{
-	if (c >= 'A' && c <= 'Z')
-		return c - 'A';
-	if (c >= 'a' && c <= 'z')
-		return c - 'a' + 26;
-	if (c >= '0' && c <= '9')
-		return c - '0' + 52;
-	if (c == '+')
-		return 62;
-	return c == '/' ? 63 : -1;
-}
-
-/* Padding and spare bits are checked by writing it again. */
 static void read_bytes(struct json_scan *scan, uint8_t *bytes, size_t size)
 {
 	char text[64];
-	size_t length = (size + 2) / 3 * 4;
-	uint32_t bits = 0;
-	size_t written = 0;
+	size_t decoded;
 
-	if (!json_scan_string(scan, text, sizeof(text)) || strlen(text) != length) {
+	if (!json_scan_string(scan, text, sizeof(text)) || strlen(text) != BASE64_SIZE(size)) {
 		json_scan_fail(scan, "base64 of another length");
 		return;
 	}
-	for (size_t i = 0; i < length && written < size; i++) {
-		int digit = base64_digit(text[i]);
-
-		if (digit < 0) {
-			json_scan_fail(scan, "no base64");
-			return;
-		}
-		bits = bits << 6 | (uint32_t)digit;
-		if (i % 4 != 0)
-			bytes[written++] = (uint8_t)(bits >> (6 - i % 4 * 2));
-	}
+	if (base64_decode(text, strlen(text), bytes, size, &decoded) != STATUS_OK || decoded != size)
+		json_scan_fail(scan, "no base64");
 }
 
 static bool all_in(const char *text, size_t length, const char *allowed)
