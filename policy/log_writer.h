@@ -3,7 +3,7 @@
  * The writer of the access log: entries become durable in groups, in one order,
  * and then files that anyone can verify (docs/AUDIT.md has the format).
  *
- * An entry is durable when it is in the write-ahead file and the disk has said so;
+ * An entry is durable when it is in the write-ahead file and fdatasync returned;
  * only then is anyone told OK.  Tiles, bundles and the signed checkpoint follow
  * within checkpoint_interval_ms, on another thread, so that signing and many small
  * files never hold up an entry.  Nothing is ever dropped: an entry is durable or
